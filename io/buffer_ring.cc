@@ -1,0 +1,82 @@
+#include "io/buffer_ring.h"
+
+#include <sys/mman.h>
+
+#include <bit>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "io/errors.h"
+
+namespace io {
+namespace {
+
+void* Map(size_t bytes) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
+}  // namespace
+
+BufferRing::~BufferRing() {
+  if (ring_ != nullptr) munmap(ring_, entries_ * sizeof(io_uring_buf));
+  if (data_ != nullptr) munmap(data_, static_cast<size_t>(count_) * bytes_);
+}
+
+absl::Status BufferRing::Open(io_uring* ring, uint32_t count, uint32_t bytes) {
+  count_ = std::min(count, kCountMax);
+  bytes_ = bytes;
+  entries_ = std::bit_ceil(count_);
+  mask_ = static_cast<int>(entries_ - 1);
+  ring_ = static_cast<io_uring_buf_ring*>(Map(entries_ * sizeof(io_uring_buf)));
+  data_ = static_cast<std::byte*>(Map(static_cast<size_t>(count_) * bytes_));
+  if (ring_ == nullptr || data_ == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for ", count_, " receive buffers of ", bytes_, " bytes: ",
+                     ErrnoName(errno), "; use fewer or smaller ones"));
+  }
+  io_uring_buf_reg registration = {};
+  registration.ring_addr = reinterpret_cast<uint64_t>(ring_);
+  registration.ring_entries = entries_;
+  registration.bgid = kGroup;
+  const int result = io_uring_register_buf_ring(ring, &registration, 0);
+  if (result < 0) {
+    return absl::UnimplementedError(
+        absl::StrCat("this kernel refuses a provided buffer ring: ", ErrnoName(-result),
+                     "; Linux 6.0 is needed"));
+  }
+  io_uring_buf_ring_init(ring_);
+  idle_.reserve(count_);
+  for (uint32_t id = count_; id-- > 0;) idle_.push_back(static_cast<uint16_t>(id));
+  target_ = std::min(count_, kTargetFirst);
+  low_mark_ = std::max(1u, count_ / 4);
+  Fill();
+  Publish();
+  return absl::OkStatus();
+}
+
+void BufferRing::Close(io_uring* ring) { io_uring_unregister_buf_ring(ring, kGroup); }
+
+void BufferRing::Fill() {
+  while (in_ring_ < target_ && !idle_.empty()) {
+    const uint16_t id = idle_.back();
+    idle_.pop_back();
+    Add(id);
+  }
+}
+
+void BufferRing::Grow() {
+  target_ = std::min(count_, target_ * 2);
+  Fill();
+}
+
+void BufferRing::Adapt() {
+  const uint32_t wanted = used_peak_ + used_peak_ / 4 + kTargetMin / 2;
+  target_ = std::clamp(wanted, std::min(kTargetMin, count_), count_);
+  used_peak_ = 0;
+  publishes_ = 0;
+  Fill();
+}
+
+}  // namespace io

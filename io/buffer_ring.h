@@ -1,0 +1,99 @@
+#pragma once
+
+#include <liburing.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace io {
+
+// The receive buffers of one ring (io_uring_register_buf_ring(3), Linux 5.19).
+//
+// Life of a buffer: idle -> Provide: in the ring, the kernel's -> a completion names it: lent, ours
+// -> Recycle: back in the ring, or idle. At each moment in_ring() + lent() + idle = count().
+//
+// The kernel takes buffers from the ring in order, so each of them is written to in turn: a ring of
+// many large buffers walks through all the cache. So the ring is kept just as full as the load needs:
+// buffers beyond the target wait on a stack, the one used last on top. The target doubles when the
+// ring ran dry, and follows the highest use that was seen in a while, with a quarter to spare.
+class BufferRing {
+ public:
+  static constexpr uint16_t kGroup = 0;
+  static constexpr uint32_t kCountMax = 32768;  // the kernel's limit
+
+  BufferRing() = default;
+  BufferRing(const BufferRing&) = delete;
+  BufferRing& operator=(const BufferRing&) = delete;
+  ~BufferRing();
+
+  // Maps `count` buffers of `bytes` each and registers them. Errors: no memory, or a kernel without.
+  absl::Status Open(io_uring* ring, uint32_t count, uint32_t bytes);
+  void Close(io_uring* ring);
+
+  std::byte* buffer(uint16_t id) { return data_ + static_cast<size_t>(id) * bytes_; }
+
+  // The kernel gave buffer `id` to a completion.
+  void OnLent() {
+    --in_ring_;
+    ++lent_;
+    ++taken_;
+  }
+
+  // Gives a lent buffer back. The kernel sees it after Publish().
+  void Recycle(uint16_t id) {
+    --lent_;
+    if (in_ring_ < target_) {
+      Add(id);
+    } else {
+      idle_.push_back(id);
+    }
+  }
+
+  // The ring ran dry: provides more, as far as there are any.
+  void Grow();
+
+  // Lets the kernel see what was given back, and now and then adapts the target.
+  void Publish() {
+    used_peak_ = std::max(used_peak_, taken_ + lent_);
+    taken_ = 0;
+    if (added_ != 0) {
+      io_uring_buf_ring_advance(ring_, added_);
+      added_ = 0;
+    }
+    if (++publishes_ == kAdaptEvery) Adapt();
+  }
+
+  uint32_t count() const { return count_; }
+  uint32_t in_ring() const { return in_ring_; }
+  uint32_t lent() const { return lent_; }
+  uint32_t target() const { return target_; }
+  // So few are left that lending one for longer than a callback would starve others.
+  bool low() const { return count_ - lent_ <= low_mark_; }
+
+ private:
+  static constexpr uint32_t kTargetMin = 16, kTargetFirst = 64;
+  static constexpr uint32_t kAdaptEvery = 1024;
+
+  void Add(uint16_t id) {
+    io_uring_buf_ring_add(ring_, buffer(id), bytes_, id, mask_, added_++);
+    ++in_ring_;
+  }
+  void Fill();
+  void Adapt();
+
+  io_uring_buf_ring* ring_ = nullptr;
+  std::byte* data_ = nullptr;
+  uint32_t entries_ = 0, count_ = 0, bytes_ = 0;
+  int mask_ = 0, added_ = 0;
+  uint32_t in_ring_ = 0, lent_ = 0, target_ = 0, low_mark_ = 0;
+  uint32_t taken_ = 0;      // by the kernel, since the last Publish()
+  uint32_t used_peak_ = 0;  // most in use between two Publish(), since the last Adapt()
+  uint32_t publishes_ = 0;
+  std::vector<uint16_t> idle_;
+};
+
+}  // namespace io

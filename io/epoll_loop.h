@@ -1,0 +1,513 @@
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "io/accept_pause.h"
+#include "io/attention_list.h"
+#include "io/byte_queue.h"
+#include "io/errors.h"
+#include "io/event_loop.h"
+#include "io/kernel.h"
+#include "io/slot_table.h"
+#include "io/sockets.h"
+#include "io/waker.h"
+
+namespace io {
+
+// The event loop on epoll(7). Connections are edge-triggered and registered once, for reading and
+// writing together; a receive that comes back short ends the reading without a call that only
+// returns EAGAIN. All connections share one receive buffer. What it promises: io/event_loop.h.
+template <class H, class K = Kernel>
+class EpollLoop {
+ public:
+  static constexpr std::string_view kName = "epoll";
+
+  static absl::Status Probe() { return absl::OkStatus(); }  // in every kernel that runs us
+
+  explicit EpollLoop(H& handler, const LoopOptions& options = {}, K kernel = {})
+      : handler_(handler), options_(options), kernel_(std::move(kernel)),
+        slots_(options.connections_max) {}
+  EpollLoop(const EpollLoop&) = delete;
+  EpollLoop& operator=(const EpollLoop&) = delete;
+  ~EpollLoop() {
+    if (epoll_ < 0) return;
+    Shutdown();
+    close(epoll_);
+  }
+
+  absl::Status Open() {
+    epoll_ = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_ < 0 || !waker_.Open()) {
+      return absl::ResourceExhaustedError(absl::StrCat("epoll: ", ErrnoName(errno)));
+    }
+    buffer_ = std::make_unique_for_overwrite<std::byte[]>(options_.recv_buffer_bytes);
+    return Watch(waker_.fd(), EPOLLIN, kWakerKey);
+  }
+
+  absl::StatusOr<Endpoint> Listen(const Endpoint& at, const ListenOptions& listen) {
+    auto fd = OpenListener(at, listen, /*nonblocking=*/true);
+    if (!fd.ok()) return fd.status();
+    listeners_.push_back({*fd, listen.tag});
+    const absl::Status watched = Watch(*fd, EPOLLIN, kListenerKey | (listeners_.size() - 1));
+    if (!watched.ok()) return watched;
+    return LocalEndpoint(*fd);
+  }
+
+  void StopListening() noexcept {
+    for (Listener& listener : listeners_) {
+      if (listener.fd >= 0) CloseDescriptor(listener.fd);
+      listener.fd = -1;
+    }
+    pause_.Clear();
+  }
+
+  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
+    if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
+    auto fd = OpenConnector(at, /*nonblocking=*/true);
+    counters_.system_calls += 2;
+    if (!fd.ok()) return fd.status();
+    Slot* slot = slots_.Take();
+    if (slot == nullptr) {
+      CloseDescriptor(*fd);
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the limit of ", options_.connections_max, " connections is reached"));
+    }
+    slot->fd = *fd;
+    slot->tag = tag;
+    slot->connecting = true;
+    ++counters_.system_calls;
+    const int result = kernel_.Connect(*fd, at);
+    if (result < 0 && result != -EINPROGRESS) {
+      Fail(*slot, -result);
+    } else {
+      Register(*slot);
+    }
+    return slot;
+  }
+
+  void Send(Connection& c, Bytes out) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    if (out.empty() || slot.finish || slot.closing || slot.dead) return;
+    slot.drain_due = true;
+    if (receiving_ == &slot) {
+      Hold(slot, out);
+    } else if (Pending(slot) != 0) {
+      Enqueue(slot, out);
+    } else {
+      const size_t sent = SendNow(slot, out);
+      if (sent < out.size()) Enqueue(slot, out.subspan(sent));
+      List(slot);
+    }
+  }
+
+  void SendStable(Connection& c, Bytes out) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    if (out.empty() || slot.finish || slot.closing || slot.dead) return;
+    slot.drain_due = true;
+    slot.stable = out.subspan(SendNow(slot, out));
+    List(slot);
+  }
+
+  void End(Connection& c) noexcept {
+    static_cast<Slot&>(c).finish = true;
+    List(static_cast<Slot&>(c));
+  }
+
+  void Close(Connection& c) noexcept {
+    static_cast<Slot&>(c).closing = true;
+    List(static_cast<Slot&>(c));
+  }
+
+  void Abort(Connection& c) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    if (slot.dead) return;
+    slot.dead = true;
+    ResetOnClose(slot.fd);
+    ++counters_.system_calls;
+    List(slot);
+  }
+
+  void PauseReceive(Connection& c) noexcept { static_cast<Slot&>(c).paused = true; }
+
+  void ResumeReceive(Connection& c) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    slot.paused = false;
+    if (slot.readable) List(slot);
+  }
+
+  absl::Status RunOnce(Nanos timeout) {
+    AdvanceListed();
+    if (pause_.Due()) ResumeAccepting();
+    timeout = attention_.empty() ? pause_.Clip(timeout) : Nanos::zero();
+    const timespec until = ToTimespec(timeout);
+    const int count = kernel_.EpollWait(epoll_, events_.data(), static_cast<int>(events_.size()),
+                                        timeout == kForever ? nullptr : &until);
+    ++counters_.system_calls;
+    ++counters_.turns;
+    if (count < 0 && count != -EINTR) {
+      return absl::InternalError(absl::StrCat("epoll_pwait2: ", ErrnoName(-count)));
+    }
+    for (int i = 0; i < count; ++i) Dispatch(events_[i].data.u64, events_[i].events);
+    AdvanceListed();
+    return absl::OkStatus();
+  }
+
+  void Wake() noexcept { waker_.Wake(); }
+
+  void Shutdown() noexcept {
+    shutting_down_ = true;
+    StopListening();
+    while (slots_.taken() > 0) {
+      ForEachConnection([this](Connection& c) { Abort(c); });
+      AdvanceListed();
+    }
+  }
+
+  const Counters& counters() const { return counters_; }
+  uint32_t connections() const { return slots_.taken(); }
+  uint64_t operations_in_kernel() const { return 0; }
+  uint32_t buffers_lent() const { return 0; }
+
+  template <class F>
+  void ForEachConnection(F f) {
+    for (uint32_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].fd >= 0) f(slots_[i]);
+    }
+  }
+
+ private:
+  struct Slot : Connection {
+    int fd = -1;
+    int error = 0;
+    bool connecting : 1 = false;
+    bool open : 1 = false;      // OnOpen was called
+    bool readable : 1 = false;  // epoll said so, and no receive came back short since
+    bool hung_up : 1 = false;   // the end is near: read until 0 or an error
+    bool ended : 1 = false;     // OnEnd was called
+    bool finish : 1 = false;    // End() was called
+    bool finished : 1 = false;  // FIN is sent
+    bool closing : 1 = false;   // Close() was called
+    bool dead : 1 = false;      // to be closed, whatever is pending
+    bool paused : 1 = false;    // by the handler
+    bool full : 1 = false;      // pending_bytes_max is reached
+    bool listed : 1 = false;    // in attention_
+    bool drain_due : 1 = false;
+    bool blocked : 1 = false;  // the last send fell short: EPOLLOUT will come
+    Bytes stable;     // the rest of SendStable's bytes, sent before the queue
+    ByteQueue queue;  // empty when the slot is freed
+
+    void Reset() {
+      const uint32_t keep_index = index, keep_generation = generation;
+      *this = Slot();
+      index = keep_index;
+      generation = keep_generation;
+    }
+  };
+
+  struct Listener {
+    int fd;
+    uint64_t tag;
+  };
+
+  static constexpr uint64_t kListenerKey = 1ull << 62;
+  static constexpr uint64_t kWakerKey = 1ull << 63;
+  static constexpr int kEventsMax = 512;
+  static constexpr int kAcceptsMax = 64;    // an event, so that accepting starves nobody
+  static constexpr int kReceivesMax = 4;    // an event, likewise
+
+  absl::Status Watch(int fd, uint32_t events, uint64_t key) {
+    epoll_event event = {.events = events, .data = {.u64 = key}};
+    ++counters_.system_calls;
+    const int result = kernel_.EpollControl(epoll_, EPOLL_CTL_ADD, fd, &event);
+    if (result == 0) return absl::OkStatus();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "epoll_ctl: ", ErrnoName(-result),
+        result == -ENOSPC ? "; raise fs.epoll.max_user_watches" : ""));
+  }
+
+  void Register(Slot& slot) {
+    const uint64_t key = static_cast<uint64_t>(slot.generation) << 32 | slot.index;
+    epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.u64 = key}};
+    ++counters_.system_calls;
+    const int result = kernel_.EpollControl(epoll_, EPOLL_CTL_ADD, slot.fd, &event);
+    if (result < 0) Fail(slot, -result);
+  }
+
+  void CloseDescriptor(int fd) {
+    ++counters_.system_calls;
+    kernel_.Close(fd);
+  }
+
+  static size_t Pending(const Slot& slot) { return slot.stable.size() + slot.queue.bytes(); }
+
+  bool MayReceive(const Slot& slot) const {
+    return slot.open && !slot.ended && !slot.closing && !slot.dead && !slot.paused && !slot.full;
+  }
+
+  void List(Slot& slot) {
+    if (slot.listed || advancing_ == &slot) return;
+    slot.listed = true;
+    attention_.Push({slot.index, slot.generation});
+  }
+
+  void Fail(Slot& slot, int error) {
+    if (slot.dead) return;
+    slot.error = error;
+    slot.dead = true;
+    counters_.errors.Add(error);
+    List(slot);
+  }
+
+  // --- events -----------------------------------------------------------------------------------
+
+  void Dispatch(uint64_t key, uint32_t events) {
+    if (key & kWakerKey) {
+      waker_.Clear();
+      ++counters_.system_calls;
+    } else if (key & kListenerKey) {
+      Accept(listeners_[key & 0xffffffff]);
+    } else if (Slot* slot = slots_.Find(static_cast<uint32_t>(key), key >> 32)) {
+      OnEvents(*slot, events);
+    }
+  }
+
+  void OnEvents(Slot& slot, uint32_t events) {
+    if (slot.connecting) {
+      if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP))) return;
+      FinishConnect(slot);
+    }
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) slot.readable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) slot.hung_up = true;
+    if ((events & EPOLLERR) && !slot.dead && !MayReceive(slot)) Fail(slot, SocketError(slot.fd));
+    if (events & EPOLLOUT) {
+      slot.blocked = false;
+      if (Pending(slot) != 0) Flush(slot);
+    }
+    Advance(slot);
+  }
+
+  void FinishConnect(Slot& slot) {
+    slot.connecting = false;
+    ++counters_.system_calls;
+    if (const int error = SocketError(slot.fd)) return Fail(slot, error);
+    ++counters_.connected;
+    OpenSlot(slot);
+  }
+
+  void OpenSlot(Slot& slot) {
+    slot.open = true;
+    handler_.OnOpen(*this, slot);
+  }
+
+  void Accept(Listener& listener) {
+    for (int i = 0; i < kAcceptsMax && listener.fd >= 0; ++i) {
+      if (slots_.full()) return PauseAccepting();
+      ++counters_.system_calls;
+      const int fd = kernel_.Accept(listener.fd);
+      if (fd < 0) {
+        if (fd == -EAGAIN) return;
+        if (fd == -EINTR) continue;
+        counters_.errors.Add(-fd);
+        if (OutOfResources(-fd)) return PauseAccepting();
+        continue;  // the peer's trouble (ECONNABORTED, EPROTO, ...): accept(2) says to go on
+      }
+      Slot& slot = *slots_.Take();
+      slot.fd = fd;
+      slot.tag = listener.tag;
+      slot.accepted = true;
+      ++counters_.accepted;
+      Register(slot);
+      if (!slot.dead) OpenSlot(slot);
+    }
+  }
+
+  // A listener that can't be served stays readable, and would spin: it leaves epoll until a
+  // connection closed, or a moment passed.
+  void PauseAccepting() {
+    ++counters_.accept_pauses;
+    pause_.Start();
+    for (Listener& listener : listeners_) {
+      if (listener.fd < 0) continue;
+      ++counters_.system_calls;
+      kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, listener.fd, nullptr);
+    }
+  }
+
+  void ResumeAccepting() {
+    pause_.Clear();
+    for (size_t i = 0; i < listeners_.size(); ++i) {
+      if (listeners_[i].fd < 0) continue;
+      if (!Watch(listeners_[i].fd, EPOLLIN, kListenerKey | i).ok()) return PauseAccepting();
+    }
+  }
+
+  // --- a connection's progress ------------------------------------------------------------------
+
+  void AdvanceListed() {
+    for (size_t count = attention_.size(); count > 0; --count) {
+      const auto [index, generation] = attention_.Pop();
+      Slot* slot = slots_.Find(index, generation);
+      if (slot == nullptr) continue;
+      slot->listed = false;
+      Advance(*slot);
+    }
+  }
+
+  // Does what the slot's state asks for. The only place that calls the handler about an open
+  // connection, and that closes.
+  void Advance(Slot& slot) {
+    advancing_ = &slot;
+    if (slot.readable && MayReceive(slot)) Receive(slot);
+    if (slot.drain_due && Pending(slot) == 0 && slot.open && !slot.closing && !slot.dead) {
+      slot.drain_due = false;
+      handler_.OnDrained(*this, slot);
+    }
+    if (slot.finish && !slot.finished && Pending(slot) == 0 && !slot.dead && !slot.connecting) {
+      slot.finished = true;
+      ++counters_.system_calls;
+      kernel_.Shutdown(slot.fd, SHUT_WR);
+    }
+    advancing_ = nullptr;
+    if (slot.dead || (slot.closing && Pending(slot) == 0)) return CloseNow(slot);
+    const bool more = (slot.readable && MayReceive(slot)) || (slot.drain_due && Pending(slot) == 0);
+    if (more) List(slot);
+  }
+
+  void Receive(Slot& slot) {
+    for (int i = 0; i < kReceivesMax; ++i) {
+      ++counters_.system_calls;
+      const ssize_t n = kernel_.Receive(slot.fd, buffer_.get(), options_.recv_buffer_bytes);
+      if (n > 0) {
+        Deliver(slot, {buffer_.get(), static_cast<size_t>(n)});
+        if (!MayReceive(slot)) return;
+        if (n == options_.recv_buffer_bytes || slot.hung_up) continue;
+        slot.readable = false;
+        return;
+      }
+      if (n == -EINTR) continue;
+      slot.readable = false;
+      if (n == 0) {
+        slot.ended = true;
+        handler_.OnEnd(*this, slot);
+      } else if (n != -EAGAIN) {
+        Fail(slot, static_cast<int>(-n));
+      }
+      return;
+    }
+  }
+
+  void Deliver(Slot& slot, Bytes in) {
+    ++counters_.receives;
+    counters_.received_bytes += in.size();
+    receiving_ = &slot;
+    lent_ = in;
+    handler_.OnReceive(*this, slot, in);
+    receiving_ = nullptr;
+    if (!held_.empty()) {
+      const Bytes out = held_;
+      held_ = {};
+      const size_t sent = slot.dead ? out.size() : SendNow(slot, out);
+      if (sent < out.size()) Enqueue(slot, out.subspan(sent));
+    } else if (!slot.dead && !slot.blocked && Pending(slot) != 0) {
+      Flush(slot);
+    }
+  }
+
+  void CloseNow(Slot& slot) {
+    CloseDescriptor(slot.fd);
+    slot.queue.Clear(blocks_);
+    if (slot.open || !slot.accepted) {
+      ++counters_.closed;
+      handler_.OnClose(*this, slot, slot.error);
+    }
+    slots_.Free(slot);
+    if (pause_.active()) ResumeAccepting();
+  }
+
+  // --- sending ----------------------------------------------------------------------------------
+
+  // Within OnReceive: what goes out is gathered, and sent in one call when the handler returned.
+  // Lent bytes are not even copied for that.
+  void Hold(Slot& slot, Bytes out) {
+    const bool lent = out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
+    if (Pending(slot) == 0 && lent && held_.empty()) {
+      held_ = out;
+    } else if (lent && !held_.empty() && held_.data() + held_.size() == out.data()) {
+      held_ = {held_.data(), held_.size() + out.size()};
+    } else {
+      if (!held_.empty()) Enqueue(slot, held_);
+      held_ = {};
+      Enqueue(slot, out);
+    }
+  }
+
+  void Enqueue(Slot& slot, Bytes out) {
+    if (slot.dead) return;
+    ++counters_.replies_copied;
+    slot.queue.Append(out, blocks_);
+    if (!slot.full && Pending(slot) >= options_.pending_bytes_max) {
+      slot.full = true;
+      ++counters_.receive_pauses;
+    }
+  }
+
+  // Sends what the socket takes; the rest waits for EPOLLOUT.
+  size_t SendNow(Slot& slot, Bytes out) {
+    while (true) {
+      ++counters_.system_calls;
+      const ssize_t n = kernel_.Send(slot.fd, out);
+      if (n >= 0) {
+        ++counters_.sends;
+        counters_.sent_bytes += n;
+        slot.blocked = static_cast<size_t>(n) < out.size();
+        return n;
+      }
+      if (n == -EINTR) continue;
+      slot.blocked = n == -EAGAIN;
+      if (n != -EAGAIN) Fail(slot, static_cast<int>(-n));
+      return 0;
+    }
+  }
+
+  void Flush(Slot& slot) {
+    while (!slot.stable.empty()) {
+      slot.stable = slot.stable.subspan(SendNow(slot, slot.stable));
+      if (slot.blocked || slot.dead) return;
+    }
+    while (!slot.queue.empty()) {
+      slot.queue.Consume(SendNow(slot, slot.queue.Front()), blocks_);
+      if (slot.blocked || slot.dead) break;
+    }
+    if (slot.full && Pending(slot) <= options_.pending_bytes_max / 2) {
+      slot.full = false;
+      if (slot.readable) List(slot);
+    }
+  }
+
+  H& handler_;
+  const LoopOptions options_;
+  [[no_unique_address]] K kernel_;
+  int epoll_ = -1;
+  Waker waker_;
+  std::deque<Listener> listeners_;
+  AcceptPause pause_;
+  SlotTable<Slot> slots_;
+  AttentionList attention_;
+  BlockPool blocks_;
+  std::unique_ptr<std::byte[]> buffer_;
+  std::array<epoll_event, kEventsMax> events_;
+  bool shutting_down_ = false;
+  const Slot* advancing_ = nullptr;  // Advance() is at work on it: no need to list it
+  const Slot* receiving_ = nullptr;  // its OnReceive is running
+  Bytes lent_;                       // what that OnReceive was lent
+  Bytes held_;                       // the part of lent_ that is to be sent
+  Counters counters_;
+};
+
+}  // namespace io

@@ -1,0 +1,119 @@
+#pragma once
+
+// The contract of an event loop: what io/epoll_loop.h, io/uring_loop.h and io/null_loop.h promise
+// alike, and what tests/contract/ holds them to.
+//
+//   * Receive is pushed. There is no Recv(): the loop lends bytes to its handler, so that a backend
+//     whose kernel picks the buffer (io_uring) needs no copy.
+//   * One thread. A loop is opened, run and closed by one thread; only Wake() may be called by
+//     another. Every callback runs inside RunOnce() (or Shutdown()), never inside Send(), Connect(),
+//     Close() or another callback of the same loop.
+//   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes that
+//     lie inside what OnReceive was just lent are borrowed where that is cheaper.
+//   * Bounds. At pending_bytes_max bytes not yet sent, the loop stops receiving from that connection
+//     until half of them have left. At connections_max, or without a free file descriptor, it stops
+//     accepting until a connection closed. Handlers don't see either; the counters do.
+//   * OnClose comes exactly once for each OnOpen, and once for each Connect() that failed (then
+//     without OnOpen). After it, the Connection may serve another peer.
+
+#include <chrono>
+#include <concepts>
+#include <cstdint>
+#include <ctime>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "io/bytes.h"
+#include "io/counters.h"
+#include "io/endpoint.h"
+
+namespace io {
+
+using Nanos = std::chrono::nanoseconds;
+
+// For RunOnce(): wait until something happens.
+inline constexpr Nanos kForever = Nanos::max();
+
+// A timeout as the kernel's calls take it; one that has passed already is none to wait for.
+inline timespec ToTimespec(Nanos timeout) {
+  if (timeout < Nanos::zero()) timeout = Nanos::zero();
+  return {.tv_sec = static_cast<time_t>(timeout.count() / 1'000'000'000),
+          .tv_nsec = static_cast<long>(timeout.count() % 1'000'000'000)};
+}
+
+// One end of a stream, as a handler sees it. It belongs to the loop.
+struct Connection {
+  uint32_t index = 0;       // its slot: < connections_max; no two open connections share one
+  uint32_t generation = 0;  // how many earlier connections had this slot
+  uint64_t tag = 0;         // the caller's own: what was given to Listen() or Connect()
+  bool accepted = false;    // by a listener; otherwise we connected
+};
+
+struct LoopOptions {
+  uint32_t recv_buffer_bytes = 64 * 1024;   // the most that one OnReceive carries
+  uint32_t recv_buffers = 256;              // io_uring: provided buffers, at most 32768
+  uint32_t pending_bytes_max = 256 * 1024;  // a connection, queued to be sent
+  uint32_t connections_max = 1'000'000;
+  uint32_t submission_entries = 1024;  // io_uring: the submission ring; halved where memory lacks
+  uint32_t completion_entries = 8192;  // io_uring: the completion ring
+};
+
+struct ListenOptions {
+  int backlog = 4096;       // listen(2): the kernel caps it at net.core.somaxconn
+  bool reuse_port = false;  // SO_REUSEPORT: several loops share the address, the kernel divides
+  uint64_t tag = 0;         // becomes the tag of each accepted connection
+};
+
+// What a loop calls. All are noexcept; `c` is valid for the call, and later until OnClose.
+template <class H, class L>
+concept Handler = requires(H h, L& loop, Connection& c, Bytes in, int error) {
+  { h.OnOpen(loop, c) } noexcept;         // accepted, or connected
+  { h.OnReceive(loop, c, in) } noexcept;  // in: 1 to recv_buffer_bytes bytes, lent
+  { h.OnEnd(loop, c) } noexcept;          // the peer will send no more; we still may
+  { h.OnDrained(loop, c) } noexcept;      // all that was sent is with the kernel
+  { h.OnClose(loop, c, error) } noexcept; // error: an errno, or 0
+};
+
+template <class L>
+concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const ListenOptions& listen,
+                             uint64_t tag, Bytes out, Nanos timeout) {
+  { L::kName } -> std::convertible_to<std::string_view>;
+  // Whether this backend runs here. If not: why (kernel, sysctl, seccomp, memlock) and the mend.
+  { L::Probe() } -> std::same_as<absl::Status>;
+  // Takes what the loop needs from the kernel, for the calling thread.
+  { loop.Open() } -> std::same_as<absl::Status>;
+  // Accepts connections at `at`; port 0 picks a free one. Returns the real address.
+  { loop.Listen(at, listen) } -> std::same_as<absl::StatusOr<Endpoint>>;
+  // Accepts no more. Connections that wait in the backlog are reset by the kernel.
+  { loop.StopListening() } noexcept;
+  // Starts to connect. Errors here are the machine's (no descriptor, no port); the peer's come as
+  // OnClose.
+  { loop.Connect(at, tag) } -> std::same_as<absl::StatusOr<Connection*>>;
+  { loop.Send(c, out) } noexcept;
+  // Send() without a copy: the bytes stay as they are until OnDrained or OnClose. REQUIRES: all that
+  // was sent before has drained.
+  { loop.SendStable(c, out) } noexcept;
+  // Sends what is queued, then tells the peer that no more comes (FIN). Receiving goes on.
+  { loop.End(c) } noexcept;
+  // Sends what is queued, then closes.
+  { loop.Close(c) } noexcept;
+  // Closes now, with a reset; what is queued is lost.
+  { loop.Abort(c) } noexcept;
+  // Stops and resumes receiving from this peer: its window fills, and it feels it.
+  { loop.PauseReceive(c) } noexcept;
+  { loop.ResumeReceive(c) } noexcept;
+  // Waits up to `timeout` for something to happen and handles it. An error is the loop's end.
+  { loop.RunOnce(timeout) } -> std::same_as<absl::Status>;
+  // Ends the current, or the next, wait of RunOnce(). Any thread, and signal handlers.
+  { loop.Wake() } noexcept;
+  // Aborts all connections, with their OnClose, and returns when the kernel holds nothing of ours.
+  { loop.Shutdown() } noexcept;
+  { loop.counters() } -> std::same_as<const Counters&>;
+  { loop.connections() } -> std::convertible_to<uint32_t>;           // open, opening or closing
+  { loop.operations_in_kernel() } -> std::convertible_to<uint64_t>;  // 0 after Shutdown()
+  { loop.buffers_lent() } -> std::convertible_to<uint32_t>;          // 0 when nothing is being sent
+  // Calls f(Connection&) for each open connection.
+  { loop.ForEachConnection([](Connection&) {}) };
+};
+
+}  // namespace io

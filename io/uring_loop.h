@@ -1,0 +1,729 @@
+#pragma once
+
+#include <poll.h>
+
+#include <deque>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "io/accept_pause.h"
+#include "io/attention_list.h"
+#include "io/buffer_ring.h"
+#include "io/byte_queue.h"
+#include "io/errors.h"
+#include "io/event_loop.h"
+#include "io/kernel.h"
+#include "io/slot_table.h"
+#include "io/sockets.h"
+#include "io/uring_abi.h"
+#include "io/uring_setup.h"
+#include "io/waker.h"
+
+namespace io {
+
+// The event loop on io_uring(7). What it promises: io/event_loop.h. How, and why so:
+//
+//   * Each connection has one multishot receive armed, into buffers that the kernel takes from a
+//     ring (io/buffer_ring.h), and at most one send in flight: two could interleave.
+//   * A slot is freed, and its descriptor closed, only after the last operation that names it has
+//     completed. Closing earlier would let the kernel send our bytes to whoever gets the number next.
+//     user_data is operation, generation, slot.
+//   * A receive that ended for want of buffers (ENOBUFS) waits in a queue of the whole loop. Each turn
+//     re-arms no more of them than there are buffers: more would fail again, and cost.
+//   * Bytes of a lent buffer that are to be sent are sent from it; it is recycled when the send
+//     completed. They are copied when buffers run low, or when a send is in flight already.
+//   * One io_uring_enter(2) a turn submits, runs deferred task work and waits.
+template <class H, class K = Kernel>
+class UringLoop {
+ public:
+  static constexpr std::string_view kName = "io_uring";
+
+  static absl::Status Probe() { return ProbeUring(); }
+
+  explicit UringLoop(H& handler, const LoopOptions& options = {}, K kernel = {})
+      : handler_(handler), options_(options), kernel_(std::move(kernel)),
+        slots_(options.connections_max) {}
+  UringLoop(const UringLoop&) = delete;
+  UringLoop& operator=(const UringLoop&) = delete;
+  ~UringLoop() {
+    if (!opened_) return;
+    Shutdown();
+    buffers_.Close(&ring_);
+    io_uring_queue_exit(&ring_);
+  }
+
+  absl::Status Open() {
+    absl::Status status = OpenRing(options_, &ring_, &features_);
+    if (!status.ok()) return status;
+    opened_ = true;
+    status = buffers_.Open(&ring_, options_.recv_buffers, options_.recv_buffer_bytes);
+    if (!status.ok()) return status;
+    if (!waker_.Open()) {
+      return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", ErrnoName(errno)));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Endpoint> Listen(const Endpoint& at, const ListenOptions& listen) {
+    auto fd = OpenListener(at, listen, /*nonblocking=*/false);
+    if (!fd.ok()) return fd.status();
+    listeners_.push_back({.fd = *fd, .tag = listen.tag});
+    UpdateAccepts();
+    return LocalEndpoint(*fd);
+  }
+
+  void StopListening() noexcept {
+    for (Listener& listener : listeners_) listener.stopping = true;
+    pause_.Clear();
+    UpdateAccepts();
+  }
+
+  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
+    if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
+    auto fd = OpenConnector(at, /*nonblocking=*/false);
+    counters_.system_calls += 2;
+    if (!fd.ok()) return fd.status();
+    Slot* slot = slots_.Take();
+    if (slot == nullptr) {
+      CloseDescriptor(*fd);
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the limit of ", options_.connections_max, " connections is reached"));
+    }
+    slot->fd = *fd;
+    slot->tag = tag;
+    slot->connecting = true;
+    if (targets_.empty() || !(targets_.back() == at)) targets_.push_back(at);
+    slot->target = &targets_.back();
+    List(*slot);
+    return slot;
+  }
+
+  void Send(Connection& c, Bytes out) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    if (out.empty() || slot.finish || slot.closing || slot.dead) return;
+    slot.drain_due = true;
+    if (receiving_ == &slot && Hold(slot, out)) return;
+    Enqueue(slot, out);
+    if (receiving_ != &slot) StartSend(slot);
+  }
+
+  void SendStable(Connection& c, Bytes out) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    if (out.empty() || slot.finish || slot.closing || slot.dead) return;
+    slot.drain_due = true;
+    slot.out = out;
+    StartSend(slot);
+  }
+
+  void End(Connection& c) noexcept {
+    static_cast<Slot&>(c).finish = true;
+    List(static_cast<Slot&>(c));
+  }
+
+  void Close(Connection& c) noexcept {
+    static_cast<Slot&>(c).closing = true;
+    List(static_cast<Slot&>(c));
+  }
+
+  void Abort(Connection& c) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    if (slot.dead) return;
+    slot.dead = true;
+    if (slot.fd >= 0) ResetOnClose(slot.fd);
+    ++counters_.system_calls;
+    List(slot);
+  }
+
+  void PauseReceive(Connection& c) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    slot.paused = true;
+    List(slot);
+  }
+
+  void ResumeReceive(Connection& c) noexcept {
+    Slot& slot = static_cast<Slot&>(c);
+    slot.paused = false;
+    List(slot);
+  }
+
+  absl::Status RunOnce(Nanos timeout) {
+    BeforeEnter(&timeout);
+    const bool task_work = IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN;
+    const bool rearmable = !starved_.empty() && buffers_.in_ring() > 0;
+    if (task_work || rearmable || !attention_.empty()) timeout = Nanos::zero();
+    const absl::Status entered = Enter(timeout, task_work);
+    if (!entered.ok()) return entered;
+    Harvest();
+    return absl::OkStatus();
+  }
+
+  void Wake() noexcept { waker_.Wake(); }
+
+  void Shutdown() noexcept {
+    shutting_down_ = true;
+    StopListening();
+    while (slots_.taken() > 0 || operations_ > 0) {
+      ForEachConnection([this](Connection& c) { Abort(c); });
+      if (!RunOnce(std::chrono::milliseconds(10)).ok()) break;
+    }
+  }
+
+  const Counters& counters() const { return counters_; }
+  uint32_t connections() const { return slots_.taken(); }
+  uint64_t operations_in_kernel() const { return operations_; }
+  uint32_t buffers_lent() const { return buffers_.lent(); }
+  const UringFeatures& features() const { return features_; }
+  const BufferRing& buffers() const { return buffers_; }
+
+  template <class F>
+  void ForEachConnection(F f) {
+    for (uint32_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].fd >= 0) f(slots_[i]);
+    }
+  }
+
+ private:
+  enum class Operation : uint8_t { kAccept, kReceive, kSend, kConnect, kClose, kCancel, kWake };
+
+  struct Slot : Connection {
+    int fd = -1;
+    int error = 0;
+    uint8_t operations = 0;       // in the kernel, naming this slot
+    bool connecting : 1 = false;  // the connect is to be submitted, or submitted
+    bool connect_sent : 1 = false;
+    bool open : 1 = false;       // OnOpen was called
+    bool receiving : 1 = false;  // a receive is armed
+    bool starved : 1 = false;    // in starved_
+    bool ended : 1 = false;      // the peer's FIN came
+    bool finish : 1 = false;     // End() was called
+    bool finished : 1 = false;   // FIN is sent
+    bool closing : 1 = false;    // Close() was called
+    bool dead : 1 = false;       // to be closed, whatever is pending
+    bool paused : 1 = false;     // by the handler
+    bool full : 1 = false;       // pending_bytes_max is reached
+    bool cancelled : 1 = false;  // a cancel of the armed receive is submitted
+    bool cancelled_all : 1 = false;
+    bool close_sent : 1 = false;
+    bool listed : 1 = false;  // in attention_
+    bool drain_due : 1 = false;
+    bool in_flight : 1 = false;     // a send is in the kernel
+    bool from_queue : 1 = false;    // `out` is queue.Front()
+    bool out_borrowed : 1 = false;  // `out` lies in buffer `borrowed`
+    bool bulk : 1 = false;          // it filled its bound: receives one by one, without byte caps
+    uint16_t borrowed = 0;
+    const Endpoint* target = nullptr;
+    Bytes out;        // what is being sent, or is to be sent next: before the queue
+    ByteQueue queue;  // empty when the slot is freed
+
+    void Reset() {
+      const uint32_t keep_index = index, keep_generation = generation;
+      *this = Slot();
+      index = keep_index;
+      generation = keep_generation;
+    }
+  };
+
+  struct Listener {
+    int fd;
+    uint64_t tag;
+    bool armed = false;      // a multishot accept is in the kernel
+    bool cancelled = false;  // its cancel is submitted
+    bool stopping = false;
+  };
+
+  static constexpr uint32_t kNoSlot = ~0u;
+
+  static uint64_t Key(Operation operation, uint32_t index, uint32_t generation) {
+    return static_cast<uint64_t>(operation) << 56 | static_cast<uint64_t>(generation) << 32 | index;
+  }
+  static uint64_t Key(Operation operation, const Slot& slot) {
+    return Key(operation, slot.index, slot.generation);
+  }
+
+  // --- the submission ring ----------------------------------------------------------------------
+
+  // A place in the submission ring; makes room by submitting. nullptr where the kernel takes none
+  // now: the caller lists its slot and tries again in the next turn.
+  io_uring_sqe* Prepare() {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    if (sqe != nullptr) return sqe;
+    ++counters_.system_calls;
+    buffers_.Publish();
+    __kernel_timespec now = {};
+    kernel_.Enter(&ring_, 0, &now);
+    return io_uring_get_sqe(&ring_);
+  }
+
+  void Prepared(io_uring_sqe* sqe, uint64_t key) {
+    sqe->user_data = key;
+    ++operations_;
+    kernel_.OnPrepared(sqe);
+  }
+
+  void Prepared(io_uring_sqe* sqe, Operation operation, Slot& slot) {
+    ++slot.operations;
+    Prepared(sqe, Key(operation, slot));
+  }
+
+  void BeforeEnter(Nanos* timeout) {
+    kernel_.DeliverDelayed([this](uint64_t key, int result, unsigned flags) {
+      Complete(key, result, flags);
+    });
+    AdvanceListed();
+    RearmStarved();
+    if (pause_.Due()) ResumeAccepting();
+    UpdateAccepts();
+    UpdateWaker();
+    buffers_.Publish();
+    *timeout = pause_.Clip(*timeout);
+  }
+
+  absl::Status Enter(Nanos timeout, bool task_work) {
+    // Deferred task work is handed out some 20 completions at a time, unless more are asked for.
+    const unsigned wait = task_work ? options_.completion_entries : 1;
+    const timespec until = ToTimespec(timeout);
+    __kernel_timespec deadline = {.tv_sec = until.tv_sec, .tv_nsec = until.tv_nsec};
+    const int result = kernel_.Enter(&ring_, wait, timeout == kForever ? nullptr : &deadline);
+    ++counters_.system_calls;
+    ++counters_.turns;
+    switch (-result) {
+      case ETIME:   // the timeout passed
+      case EINTR:   // a signal
+      case EAGAIN:  // no memory for a request now
+      case EBUSY:   // the completion ring overflowed: harvest first
+        return absl::OkStatus();
+      default:
+        if (result >= 0) return absl::OkStatus();
+        return absl::InternalError(absl::StrCat("io_uring_enter: ", ErrnoName(-result)));
+    }
+  }
+
+  // --- completions ------------------------------------------------------------------------------
+
+  void Harvest() {
+    // A snapshot: what completes while these are handled belongs to the next turn.
+    unsigned left = io_uring_cq_ready(&ring_), head;
+    io_uring_cqe* cqe;
+    io_uring_for_each_cqe(&ring_, head, cqe) {
+      if (left-- == 0) break;
+      const io_uring_cqe completion = *cqe;
+      io_uring_cq_advance(&ring_, 1);
+      kernel_.OnCompletion(completion, [this](uint64_t key, int result, unsigned flags) {
+        Complete(key, result, flags);
+      });
+    }
+  }
+
+  void Complete(uint64_t key, int result, unsigned flags) {
+    const auto operation = static_cast<Operation>(key >> 56);
+    const uint32_t index = static_cast<uint32_t>(key);
+    const bool more = flags & IORING_CQE_F_MORE;
+    if (!more) --operations_;
+    if (operation == Operation::kAccept) return OnAccept(listeners_[index], result, more);
+    if (operation == Operation::kWake) return OnWake();
+    if (index == kNoSlot) return;  // a listener's or the waker's cancel
+    Slot* slot = slots_.Find(index, (key >> 32) & SlotTable<Slot>::kGenerationMask);
+    if (slot == nullptr) {
+      ++counters_.stale_completions;
+      return;
+    }
+    if (!more) --slot->operations;
+    switch (operation) {
+      case Operation::kReceive: OnReceived(*slot, result, flags); break;
+      case Operation::kSend: OnSent(*slot, result); break;
+      case Operation::kConnect: OnConnected(*slot, result); break;
+      case Operation::kClose: return OnClosed(*slot);
+      default: break;  // kCancel: what it cancelled completes by itself
+    }
+    Advance(*slot);
+  }
+
+  void OnReceived(Slot& slot, int result, unsigned flags) {
+    if (!(flags & IORING_CQE_F_MORE)) slot.receiving = slot.cancelled = false;
+    const bool has_buffer = flags & IORING_CQE_F_BUFFER;
+    const uint16_t id = flags >> IORING_CQE_BUFFER_SHIFT;
+    if (has_buffer) buffers_.OnLent();
+    if (result > 0 && has_buffer && !slot.dead && !slot.closing) {
+      Deliver(slot, id, {buffers_.buffer(id), static_cast<size_t>(result)});
+    } else if (has_buffer) {
+      buffers_.Recycle(id);
+    }
+    if (result == 0) {
+      OnPeerEnd(slot);
+    } else if (result < 0) {
+      OnReceiveError(slot, -result);
+    }
+  }
+
+  void OnPeerEnd(Slot& slot) {
+    if (slot.ended || slot.dead || slot.closing) return;
+    slot.ended = true;
+    handler_.OnEnd(*this, slot);
+  }
+
+  void OnReceiveError(Slot& slot, int error) {
+    switch (error) {
+      case ENOBUFS:
+        ++counters_.starved;
+        buffers_.Grow();
+        Starve(slot);
+        return;
+      case ECANCELED:  // paused, or closing
+      case EINTR:
+      case EAGAIN:
+        return;  // Advance() arms it again, if it is wanted
+      default:
+        return Fail(slot, error);
+    }
+  }
+
+  void Deliver(Slot& slot, uint16_t id, Bytes in) {
+    ++counters_.receives;
+    counters_.received_bytes += in.size();
+    receiving_ = &slot;
+    lent_ = in;
+    handler_.OnReceive(*this, slot, in);
+    receiving_ = nullptr;
+    if (held_.empty() || slot.dead) {
+      held_ = {};
+      buffers_.Recycle(id);
+      return;
+    }
+    slot.out = held_;
+    slot.out_borrowed = true;
+    slot.borrowed = id;
+    held_ = {};
+  }
+
+  void OnSent(Slot& slot, int result) {
+    slot.in_flight = false;
+    if (result >= 0) {
+      ++counters_.sends;
+      counters_.sent_bytes += result;
+      if (slot.from_queue) slot.queue.Consume(result, blocks_);
+      slot.out = slot.from_queue ? Bytes() : slot.out.subspan(result);
+      slot.from_queue = false;
+    } else if (result != -EINTR && result != -EAGAIN && !(result == -ECANCELED && slot.dead)) {
+      Fail(slot, -result);
+    } else if (slot.from_queue) {
+      slot.out = {};
+      slot.from_queue = false;
+    }
+    if (slot.out.empty() || slot.dead) ReleaseBorrowed(slot);
+    if (slot.full && Pending(slot) <= options_.pending_bytes_max / 2) slot.full = false;
+  }
+
+  void ReleaseBorrowed(Slot& slot) {
+    if (slot.out_borrowed) buffers_.Recycle(slot.borrowed);
+    slot.out_borrowed = false;
+    slot.out = {};
+  }
+
+  void OnConnected(Slot& slot, int result) {
+    slot.connecting = false;
+    if (slot.dead) return;
+    if (result < 0) return Fail(slot, -result);
+    ++counters_.connected;
+    slot.open = true;
+    handler_.OnOpen(*this, slot);
+  }
+
+  void OnClosed(Slot& slot) {
+    slot.queue.Clear(blocks_);
+    slot.fd = -1;
+    if (slot.open || !slot.accepted) {
+      ++counters_.closed;
+      handler_.OnClose(*this, slot, slot.error);
+    }
+    slots_.Free(slot);
+    if (pause_.active()) ResumeAccepting();
+  }
+
+  void OnWake() {
+    wake_armed_ = false;
+    if (shutting_down_) return;
+    waker_.Clear();
+    ++counters_.system_calls;
+  }
+
+  // Waits for the waker's eventfd to become readable, one time each.
+  void UpdateWaker() {
+    const uint64_t key = Key(Operation::kWake, 0, 0);
+    if (shutting_down_ && wake_armed_ && !wake_cancelled_) wake_cancelled_ = Cancel(key);
+    if (wake_armed_ || shutting_down_) return;
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return;
+    io_uring_prep_poll_add(sqe, waker_.fd(), POLLIN);
+    Prepared(sqe, key);
+    wake_armed_ = true;
+  }
+
+  // --- accepting --------------------------------------------------------------------------------
+
+  // Arms, cancels or closes each listener, as the state asks for.
+  void UpdateAccepts() {
+    const bool wanted = !pause_.active() && !slots_.full();
+    for (uint32_t i = 0; i < listeners_.size(); ++i) {
+      Listener& listener = listeners_[i];
+      if (listener.stopping && !listener.armed && listener.fd >= 0) {
+        CloseDescriptor(listener.fd);
+        listener.fd = -1;
+      } else if (wanted && !listener.stopping && !listener.armed) {
+        ArmAccept(listener, i);
+      } else if ((!wanted || listener.stopping) && listener.armed && !listener.cancelled) {
+        listener.cancelled = Cancel(Key(Operation::kAccept, i, 0));
+      }
+    }
+  }
+
+  void ArmAccept(Listener& listener, uint32_t index) {
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return;  // the next turn tries again
+    io_uring_prep_multishot_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
+    Prepared(sqe, Key(Operation::kAccept, index, 0));
+    listener.armed = true;
+  }
+
+  // Cancels an operation that belongs to no slot.
+  bool Cancel(uint64_t key) {
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return false;
+    io_uring_prep_cancel64(sqe, key, 0);
+    Prepared(sqe, Key(Operation::kCancel, kNoSlot, 0));
+    return true;
+  }
+
+  void OnAccept(Listener& listener, int result, bool more) {
+    if (!more) listener.armed = listener.cancelled = false;
+    if (result >= 0) {
+      OnAccepted(listener, result);
+    } else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
+      counters_.errors.Add(-result);
+      if (OutOfResources(-result)) PauseAccepting();
+    }
+  }
+
+  void OnAccepted(Listener& listener, int fd) {
+    Slot* slot = listener.stopping ? nullptr : slots_.Take();
+    if (slot == nullptr) {
+      if (!listener.stopping) ++counters_.refused;
+      CloseDescriptor(fd);
+      return;
+    }
+    if (slots_.full()) PauseAccepting();
+    slot->fd = fd;
+    slot->tag = listener.tag;
+    slot->accepted = true;
+    ++counters_.accepted;
+    slot->open = true;
+    handler_.OnOpen(*this, *slot);
+    Advance(*slot);
+  }
+
+  void PauseAccepting() {
+    ++counters_.accept_pauses;
+    pause_.Start();
+  }
+
+  void ResumeAccepting() { pause_.Clear(); }  // the next turn arms the accepts
+
+  void CloseDescriptor(int fd) {
+    ++counters_.system_calls;
+    kernel_.Close(fd);
+  }
+
+  // --- a connection's progress ------------------------------------------------------------------
+
+  static size_t Pending(const Slot& slot) {
+    return slot.queue.bytes() + (slot.from_queue ? 0 : slot.out.size());
+  }
+
+  bool WantsReceive(const Slot& slot) const {
+    return slot.open && !slot.ended && !slot.closing && !slot.dead && !slot.paused && !slot.full;
+  }
+
+  void List(Slot& slot) {
+    if (slot.listed) return;
+    slot.listed = true;
+    attention_.Push({slot.index, slot.generation});
+  }
+
+  void Fail(Slot& slot, int error) {
+    if (slot.dead) return;
+    slot.error = error;
+    slot.dead = true;
+    counters_.errors.Add(error);
+    List(slot);
+  }
+
+  void AdvanceListed() {
+    for (size_t count = attention_.size(); count > 0; --count) {
+      const auto [index, generation] = attention_.Pop();
+      Slot* slot = slots_.Find(index, generation);
+      if (slot == nullptr) continue;
+      slot->listed = false;
+      Advance(*slot);
+    }
+  }
+
+  // Does what the slot's state asks for.
+  void Advance(Slot& slot) {
+    if (slot.dead || slot.closing) {
+      if (slot.dead || Pending(slot) == 0) return Teardown(slot);
+    }
+    if (slot.connecting) return StartConnect(slot);
+    StartSend(slot);
+    if (slot.drain_due && Pending(slot) == 0 && slot.open && !slot.closing) {
+      slot.drain_due = false;
+      handler_.OnDrained(*this, slot);
+    }
+    if (slot.finish && !slot.finished && Pending(slot) == 0) {
+      slot.finished = true;
+      ++counters_.system_calls;
+      kernel_.Shutdown(slot.fd, SHUT_WR);
+    }
+    const bool wants = WantsReceive(slot);
+    if (wants && !slot.receiving && !slot.starved) {
+      ArmReceive(slot);
+    } else if (!wants && slot.receiving && !slot.cancelled && (slot.paused || NeedsCancelToPause(slot))) {
+      CancelReceive(slot);
+    }
+  }
+
+  // A multishot receive with a byte cap ends by itself soon after the bound is reached; one without
+  // has to be cancelled.
+  bool NeedsCancelToPause(const Slot& slot) const { return slot.full && !features_.receive_total; }
+
+  void StartConnect(Slot& slot) {
+    if (slot.connect_sent) return;
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return List(slot);
+    io_uring_prep_connect(sqe, slot.fd, slot.target->address(), slot.target->size());
+    Prepared(sqe, Operation::kConnect, slot);
+    slot.connect_sent = true;
+  }
+
+  void ArmReceive(Slot& slot) {
+    if (buffers_.in_ring() == 0) return Starve(slot);
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return List(slot);
+    if (slot.bulk && !features_.receive_total) {
+      io_uring_prep_recv(sqe, slot.fd, nullptr, 0, 0);
+    } else {
+      io_uring_prep_recv_multishot(sqe, slot.fd, nullptr, 0, 0);
+      if (features_.receive_total) SetReceiveTotal(sqe, options_.pending_bytes_max);
+    }
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = BufferRing::kGroup;
+    Prepared(sqe, Operation::kReceive, slot);
+    slot.receiving = true;
+    ++counters_.receive_rearms;
+  }
+
+  void CancelReceive(Slot& slot) {
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return List(slot);
+    io_uring_prep_cancel64(sqe, Key(Operation::kReceive, slot), 0);
+    Prepared(sqe, Operation::kCancel, slot);
+    slot.cancelled = true;
+  }
+
+  void Starve(Slot& slot) {
+    if (slot.starved) return;
+    slot.starved = true;
+    starved_.Push({slot.index, slot.generation});
+  }
+
+  void RearmStarved() {
+    size_t budget = std::min<size_t>(starved_.size(), buffers_.in_ring());
+    for (; budget > 0; --budget) {
+      const auto [index, generation] = starved_.Pop();
+      Slot* slot = slots_.Find(index, generation);
+      if (slot == nullptr) continue;
+      slot->starved = false;
+      if (!slot->receiving) Advance(*slot);
+    }
+  }
+
+  // Cancels what is in the kernel, waits for it, closes. Called again at each of its completions.
+  void Teardown(Slot& slot) {
+    if (slot.close_sent) return;
+    if (slot.operations == 0) {
+      ReleaseBorrowed(slot);
+      io_uring_sqe* sqe = Prepare();
+      if (sqe == nullptr) return List(slot);
+      io_uring_prep_close(sqe, slot.fd);
+      Prepared(sqe, Operation::kClose, slot);
+      slot.close_sent = true;
+    } else if (!slot.cancelled_all) {
+      io_uring_sqe* sqe = Prepare();
+      if (sqe == nullptr) return List(slot);
+      io_uring_prep_cancel_fd(sqe, slot.fd, IORING_ASYNC_CANCEL_ALL);
+      Prepared(sqe, Operation::kCancel, slot);
+      slot.cancelled_all = true;
+    }
+  }
+
+  // --- sending ----------------------------------------------------------------------------------
+
+  // Within OnReceive: keeps bytes of the lent buffer to be sent from there. False where they have to
+  // be copied.
+  bool Hold(Slot& slot, Bytes out) {
+    const bool lent = out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
+    if (lent && held_.empty() && Pending(slot) == 0 && !buffers_.low()) {
+      held_ = out;
+      return true;
+    }
+    if (lent && !held_.empty() && Pending(slot) == 0 && held_.data() + held_.size() == out.data()) {
+      held_ = {held_.data(), held_.size() + out.size()};
+      return true;
+    }
+    return false;
+  }
+
+  void Enqueue(Slot& slot, Bytes out) {
+    ++counters_.replies_copied;
+    slot.queue.Append(out, blocks_);
+    if (!slot.full && Pending(slot) >= options_.pending_bytes_max) {
+      slot.full = slot.bulk = true;
+      ++counters_.receive_pauses;
+    }
+  }
+
+  void StartSend(Slot& slot) {
+    if (slot.in_flight || !slot.open || slot.dead) return;
+    if (slot.out.empty()) {
+      if (slot.queue.empty()) return;
+      slot.out = slot.queue.Front();
+      slot.from_queue = true;
+    }
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return List(slot);
+    io_uring_prep_send(sqe, slot.fd, slot.out.data(), slot.out.size(), MSG_NOSIGNAL | MSG_WAITALL);
+    Prepared(sqe, Operation::kSend, slot);
+    slot.in_flight = true;
+  }
+
+  H& handler_;
+  const LoopOptions options_;
+  [[no_unique_address]] K kernel_;
+  io_uring ring_ = {};
+  UringFeatures features_;
+  BufferRing buffers_;
+  Waker waker_;
+  std::deque<Listener> listeners_;
+  std::deque<Endpoint> targets_;  // what connects in flight point to
+  AcceptPause pause_;
+  SlotTable<Slot> slots_;
+  AttentionList attention_;
+  AttentionList starved_;  // receives that wait for a buffer
+  BlockPool blocks_;
+  uint64_t operations_ = 0;  // in the kernel, all kinds
+  bool opened_ = false, wake_armed_ = false, wake_cancelled_ = false, shutting_down_ = false;
+  const Slot* receiving_ = nullptr;  // its OnReceive is running
+  Bytes lent_;                       // what that OnReceive was lent
+  Bytes held_;                       // the part of lent_ that is to be sent from its buffer
+  Counters counters_;
+};
+
+}  // namespace io

@@ -1,0 +1,170 @@
+#include "io/uring_setup.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "io/buffer_ring.h"
+#include "io/errors.h"
+#include "io/uring_abi.h"
+
+namespace io {
+namespace {
+
+std::string KernelRelease() {
+  utsname name = {};
+  uname(&name);
+  return name.release;
+}
+
+int ReadSysctl(const char* path) {
+  std::ifstream file(path);
+  int value = -1;
+  file >> value;
+  return value;
+}
+
+absl::Status RefusedStatus(int error) {
+  switch (error) {
+    case ENOSYS:
+      return absl::UnimplementedError(absl::StrCat(
+          "this kernel (", KernelRelease(), ") has no io_uring, or a seccomp filter hides it: ",
+          ErrnoName(error), "; run Linux 6.0 or newer, or outside of the container's filter"));
+    case EPERM: {
+      const int disabled = ReadSysctl("/proc/sys/kernel/io_uring_disabled");
+      if (disabled > 0) {
+        return absl::PermissionDeniedError(absl::StrCat(
+            "io_uring is switched off: kernel.io_uring_disabled is ", disabled,
+            "; allow it with: sysctl kernel.io_uring_disabled=0"));
+      }
+      return absl::PermissionDeniedError(
+          absl::StrCat("io_uring_setup is refused, most likely by a seccomp filter, as container "
+                       "runtimes have it: ",
+                       ErrnoName(error), "; run with a profile that allows io_uring"));
+    }
+    case ENOMEM: {
+      rlimit limit = {};
+      getrlimit(RLIMIT_MEMLOCK, &limit);
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no memory for the smallest ring: ", ErrnoName(error), "; RLIMIT_MEMLOCK is ",
+                       limit.rlim_cur / 1024, " KiB, raise it with: ulimit -l 8192"));
+    }
+    case EMFILE:
+    case ENFILE:
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "no file descriptor is left for a ring: ", ErrnoName(error), "; raise ulimit -n"));
+    case EINVAL:
+      return absl::UnimplementedError(absl::StrCat("this kernel's io_uring (", KernelRelease(),
+                                                   ") is too old; Linux 6.0 is needed"));
+    default:
+      return absl::InternalError(absl::StrCat("io_uring_setup: ", ErrnoName(error)));
+  }
+}
+
+// One try at a ring. Returns 0 or an errno.
+int TryRing(unsigned flags, unsigned submissions, unsigned completions, io_uring* ring) {
+  io_uring_params params = {};
+  params.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL;
+  params.cq_entries = completions;
+  return -io_uring_queue_init_params(submissions, ring, &params);
+}
+
+// Receives once by a multishot receive into a provided buffer, over a socket pair. `total` != 0
+// asks for the byte cap too. Returns 0 or an errno.
+int TryMultishotReceive(io_uring* ring, uint32_t total) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return errno;
+  BufferRing buffers;
+  int error = buffers.Open(ring, 2, 4096).ok() ? 0 : EINVAL;
+  if (error == 0) {
+    [[maybe_unused]] const ssize_t written = write(pair[1], "r", 1);
+    io_uring_sqe* sqe = io_uring_get_sqe(ring);
+    io_uring_prep_recv_multishot(sqe, pair[0], nullptr, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = BufferRing::kGroup;
+    if (total != 0) SetReceiveTotal(sqe, total);
+    io_uring_cqe* cqe = nullptr;
+    __kernel_timespec second = {.tv_sec = 1, .tv_nsec = 0};
+    io_uring_submit_and_wait_timeout(ring, &cqe, 1, &second, nullptr);
+    error = cqe == nullptr ? ETIME : cqe->res == 1 ? 0 : -cqe->res;
+    shutdown(pair[0], SHUT_RDWR);  // ends the receive
+    for (bool more = cqe != nullptr && (cqe->flags & IORING_CQE_F_MORE); more;) {
+      io_uring_cqe_seen(ring, cqe);
+      if (io_uring_submit_and_wait_timeout(ring, &cqe, 1, &second, nullptr) < 0) break;
+      more = cqe->flags & IORING_CQE_F_MORE;
+    }
+    if (cqe != nullptr) io_uring_cqe_seen(ring, cqe);
+    buffers.Close(ring);
+  }
+  close(pair[0]);
+  close(pair[1]);
+  return error;
+}
+
+// A property of the kernel, so asked once a process.
+bool KernelHasReceiveTotal() {
+  static const bool has = [] {
+    io_uring ring;
+    if (TryRing(0, 4, 8, &ring) != 0) return false;
+    const bool works = TryMultishotReceive(&ring, 4096) == 0;
+    io_uring_queue_exit(&ring);
+    return works;
+  }();
+  return has;
+}
+
+}  // namespace
+
+std::string UringFeatures::ToString() const {
+  std::vector<std::string> have = {"multishot accept", "multishot receive", "buffer ring"};
+  if (defer_taskrun) have.push_back("DEFER_TASKRUN");
+  if (coop_taskrun) have.push_back("COOP_TASKRUN");
+  if (registered_ring) have.push_back("registered ring");
+  if (receive_total) have.push_back("receive byte cap");
+  return absl::StrJoin(have, ", ");
+}
+
+absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures* features) {
+  *features = {};
+  features->receive_total = KernelHasReceiveTotal();
+  constexpr unsigned kDefer = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+  constexpr unsigned kCoop = IORING_SETUP_COOP_TASKRUN;
+  int error = 0;
+  for (unsigned flags : {kDefer | IORING_SETUP_TASKRUN_FLAG, kCoop | IORING_SETUP_TASKRUN_FLAG, 0u}) {
+    unsigned submissions = options.submission_entries, completions = options.completion_entries;
+    while ((error = TryRing(flags, submissions, completions, ring)) == ENOMEM && submissions > 16) {
+      submissions /= 2;
+      completions = std::max(completions / 2, submissions * 2);
+    }
+    if (error == 0) {
+      features->defer_taskrun = flags & IORING_SETUP_DEFER_TASKRUN;
+      features->coop_taskrun = flags & IORING_SETUP_COOP_TASKRUN;
+      features->registered_ring = io_uring_register_ring_fd(ring) == 1;
+      return absl::OkStatus();
+    }
+    if (error != EINVAL) break;
+  }
+  return RefusedStatus(error);
+}
+
+absl::Status ProbeUring() {
+  io_uring ring;
+  UringFeatures features;
+  absl::Status opened = OpenRing({.submission_entries = 8, .completion_entries = 16}, &ring, &features);
+  if (!opened.ok()) return opened;
+  const int error = TryMultishotReceive(&ring, 0);
+  io_uring_queue_exit(&ring);
+  return error == 0 ? absl::OkStatus() : RefusedStatus(error);
+}
+
+}  // namespace io

@@ -1,0 +1,458 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "io/errors.h"
+#include "io/event_loop.h"
+#include "loadgen/load.h"
+#include "loadgen/shared.h"
+#include "services/service.h"
+#include "stats/cpu_clock.h"
+
+namespace loadgen {
+
+// One thread of load: a loop's handler that opens its share of the connections, keeps `depth`
+// requests in flight on each (or one a burst, when paced), verifies the replies and measures.
+//
+// Its life: opening (each connection sends one request; it counts when that is answered) -> warm-up
+// -> measuring -> draining (the last replies) -> closing (FIN, and nothing more may come) -> done.
+// With a number of requests to send instead of a duration, there is neither opening nor warm-up.
+template <class Backend, class Service>
+class Generator {
+ public:
+  using Loop = typename Backend::template Loop<Generator>;
+  using Client = typename Service::Client;
+
+  Generator(const LoadOptions& options, Load::Shared& shared, uint32_t thread)
+      : options_(options), shared_(shared), thread_(thread), out_(shared.results[thread].result),
+        connections_(Share(options.connections)), budget_(Share(options.requests)),
+        client_({.message_bytes = options.message_bytes}), loop_(*this, options.loop) {
+    sessions_.resize(connections_);
+    times_.resize(static_cast<size_t>(connections_) * options.depth);
+  }
+
+  absl::Status Open() { return loop_.Open(); }
+
+  void Run() {
+    {
+      const std::lock_guard lock(shared_.mutex);
+      shared_.wakes[thread_] = [this] { loop_.Wake(); };
+    }
+    connect_deadline_ = Now() + options_.connect_timeout_ns;
+    if (ByCount()) {
+      out_.connections.requested = connections_;
+      Begin(Now());
+      SetPhase(Phase::kMeasuring);
+    }
+    absl::Status& status = shared_.results[thread_].status;
+    while (status.ok() && phase_ != Phase::kDone) {
+      const int64_t wait = Step(Now());
+      status = loop_.RunOnce(io::Nanos(wait));
+      Publish();
+    }
+    if (measuring_) Finish(Now());
+    phase_ = Phase::kDone;
+    {
+      const std::lock_guard lock(shared_.mutex);
+      shared_.wakes[thread_] = [] {};
+    }
+    loop_.Shutdown();
+    Conclude();
+  }
+
+  const typename Service::Tally& tally() const { return client_.tally; }
+
+  // --- the loop's callbacks ---------------------------------------------------------------------
+
+  void OnOpen(Loop&, io::Connection& c) noexcept {
+    --connecting_;
+    ++open_;
+    ++out_.connections.opened;
+    Session& session = sessions_[c.index];
+    session.open = true;
+    client_.OnOpen(session.service, c.tag);
+    if constexpr (Service::kOncePerConnection) {
+      session.in_flight = 1;  // the greeting; its time runs from the connect
+      ++in_flight_;
+    } else {
+      Owe(session, phase_ == Phase::kOpening ? 1 : options_.pace > 0 ? 0 : options_.depth);
+      TrySend(c, session);
+    }
+  }
+
+  void OnReceive(Loop& loop, io::Connection& c, io::Bytes in) noexcept {
+    const int64_t now = Now();
+    Session& session = sessions_[c.index];
+    received_bytes_ += in.size();
+    const services::Received got = client_.OnReceive(session.service, in);
+    if (got.corrupt_bytes != 0) [[unlikely]] NoteCorruption(c, session, got);
+    uint32_t replies = got.replies;
+    if (replies > session.in_flight) [[unlikely]] {
+      out_.errors.surplus += replies - session.in_flight;
+      replies = session.in_flight;
+      loop.Abort(c);
+    }
+    for (uint32_t i = 0; i < replies; ++i) Answered(c, session, now);
+    if constexpr (Service::kOncePerConnection) return;
+    if (replies == 0 || options_.pace > 0) return;
+    if (phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring) {
+      Owe(session, replies);
+      TrySend(c, session);
+    }
+  }
+
+  void OnEnd(Loop& loop, io::Connection& c) noexcept {
+    Session& session = sessions_[c.index];
+    const bool expected = phase_ == Phase::kClosing ||
+                          (Service::kOncePerConnection && session.in_flight == 0);
+    if (!expected && !session.failed) {
+      ++out_.errors.closed_by_server;
+      session.failed = true;
+    }
+    loop.Close(c);
+  }
+
+  void OnDrained(Loop&, io::Connection& c) noexcept {
+    Session& session = sessions_[c.index];
+    session.sending = false;
+    TrySend(c, session);
+  }
+
+  void OnClose(Loop&, io::Connection& c, int error) noexcept {
+    Session& session = sessions_[c.index];
+    session.open ? --open_ : --connecting_;
+    if (error != 0 && phase_ != Phase::kDone) {
+      out_.errors.by_errno.Add(error);
+      if (!session.open) ++out_.errors.connect_failed;
+    }
+    if (phase_ != Phase::kDone) out_.lost_requests += session.in_flight;
+    in_flight_ -= session.in_flight;
+    owed_ -= session.owed;
+    requests_by_connection_.push_back(session.requests);
+    const bool greeted = Service::kOncePerConnection && session.answered && error == 0;
+    session = {};
+    if (greeted && Now() < phase_end_) ++to_open_;
+  }
+
+ private:
+  enum class Phase { kOpening, kWarmup, kMeasuring, kDraining, kClosing, kDone };
+
+  struct Session {
+    typename Client::Session service;
+    uint64_t requests = 0;   // answered, in the window
+    uint64_t unsent = 0;     // bytes of requests begun, that the loop has not been given
+    uint32_t owed = 0;       // requests to begin
+    uint32_t in_flight = 0;  // begun, not answered
+    uint32_t oldest = 0;     // its place in the connection's times
+    bool open = false, answered = false, sending = false, failed = false, corrupt = false;
+  };
+
+  static constexpr uint32_t kConnectsInFlight = 256;  // no more: a backlog is to fill, not to overflow
+  static constexpr size_t kCorruptionsKept = 8;
+  static constexpr int64_t kClosingNs = 1'000'000'000;
+  static constexpr int64_t kGlanceNs = 1'000'000;  // while waiting for other threads
+
+  bool ByCount() const { return options_.requests > 0; }
+
+  template <class T>
+  T Share(T all) const {
+    return all / options_.threads + (thread_ < all % options_.threads ? 1 : 0);
+  }
+
+  void SetPhase(Phase phase) {
+    phase_ = phase;
+    const int shown = phase == Phase::kOpening     ? 0
+                      : phase == Phase::kWarmup    ? 1
+                      : phase == Phase::kMeasuring ? 2
+                                                   : 3;
+    shared_.progress[thread_].phase.store(shown, std::memory_order_relaxed);
+  }
+
+  void Publish() {
+    ThreadProgress& progress = shared_.progress[thread_];
+    progress.requests.store(out_.requests_total, std::memory_order_relaxed);
+    progress.open.store(open_, std::memory_order_relaxed);
+  }
+
+  // --- time -------------------------------------------------------------------------------------
+
+  // Does what is due at `now`; returns how long the loop may wait.
+  int64_t Step(int64_t now) {
+    if (!opened_first_) OpenFirst();
+    if (shared_.interrupted.load(std::memory_order_relaxed) && phase_ < Phase::kDraining) {
+      out_.interrupted = true;
+      EndWindow(now);
+    }
+    if (to_open_ > 0 && phase_ < Phase::kDraining) OpenMore();
+    switch (phase_) {
+      case Phase::kOpening: return StepOpening(now);
+      case Phase::kWarmup:
+        if (now >= window_begin_) {
+          Begin(now);
+          SetPhase(Phase::kMeasuring);
+        }
+        break;
+      case Phase::kMeasuring:
+        if (now >= phase_end_ || AllDone()) EndWindow(now);
+        break;
+      case Phase::kDraining:
+        if ((in_flight_ == 0 && owed_ == 0) || now >= drain_deadline_ || Idle()) StartClosing(now);
+        break;
+      case Phase::kClosing:
+        if (Idle() || now >= closing_deadline_) phase_ = Phase::kDone;
+        break;
+      case Phase::kDone: return 0;
+    }
+    if (phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring) {
+      if (Idle()) EndWindow(now);  // every connection is gone
+      if (options_.pace > 0) Burst(now);
+    }
+    return std::max<int64_t>(0, NextDeadline() - Now());
+  }
+
+  bool Idle() const { return open_ == 0 && connecting_ == 0 && to_open_ == 0; }
+
+  // By count: nothing is left to begin, and nothing under way.
+  bool AllDone() const {
+    return ByCount() && budget_ == 0 && owed_ == 0 && in_flight_ == 0 && connecting_ == 0 && to_open_ == 0;
+  }
+
+  int64_t NextDeadline() const {
+    switch (phase_) {
+      case Phase::kWarmup: return std::min(window_begin_, NextBurst());
+      case Phase::kMeasuring: return std::min(phase_end_, NextBurst());
+      case Phase::kDraining: return drain_deadline_;
+      case Phase::kClosing: return closing_deadline_;
+      default: return 0;
+    }
+  }
+
+  void OpenFirst() {
+    opened_first_ = true;
+    if (!ByCount()) out_.connections.requested = connections_;
+    to_open_ = connections_;
+  }
+
+  int64_t StepOpening(int64_t now) {
+    if (!waiting_) {
+      const bool all = to_open_ == 0 && connecting_ == 0 && in_flight_ == 0 && owed_ == 0;
+      if (!all && now < connect_deadline_) return std::min(kGlanceNs * 100, connect_deadline_ - now);
+      if (now >= connect_deadline_) {
+        out_.errors.connect_timed_out += connecting_ + to_open_;
+        to_open_ = 0;
+      }
+      waiting_ = true;
+      shared_.Opened();
+    }
+    const int64_t start = shared_.start_at.load(std::memory_order_acquire);
+    if (start == 0) return kGlanceNs;
+    window_begin_ = start + options_.warmup_ns;
+    phase_end_ = window_begin_ + options_.duration_ns;
+    burst_interval_ = options_.pace > 0 ? options_.connections / options_.pace * 1e9 : 0;
+    burst_first_ = start + burst_interval_ * thread_ / options_.threads;
+    SetPhase(Phase::kWarmup);
+    if (options_.pace == 0 && !Service::kOncePerConnection) {
+      loop_.ForEachConnection([this](io::Connection& c) {
+        Session& session = sessions_[c.index];
+        if (!session.open || session.in_flight > 0) return;
+        Owe(session, options_.depth);
+        TrySend(c, session);
+      });
+    }
+    return 0;
+  }
+
+  void Begin(int64_t now) {
+    measuring_ = true;
+    begun_at_ = now;
+    if (ByCount()) {
+      phase_end_ = now + options_.duration_ns;
+      burst_interval_ = options_.pace > 0 ? options_.connections / options_.pace * 1e9 : 0;
+      burst_first_ = now + burst_interval_ * thread_ / options_.threads;
+    }
+    cpu_before_ = stats::ThreadCpuNanos();
+    calls_before_ = loop_.counters().system_calls;
+    if (thread_ == 0 && options_.server_pid > 0) server_cpu_before_ = ServerCpu();
+  }
+
+  void Finish(int64_t now) {
+    measuring_ = false;
+    out_.duration_s = (now - begun_at_) / 1e9;
+    out_.throughput_rps = out_.duration_s > 0 ? out_.requests / out_.duration_s : 0;
+    out_.cpu_ns = stats::ThreadCpuNanos() - cpu_before_;
+    out_.system_calls = loop_.counters().system_calls - calls_before_;
+    if (server_cpu_before_ >= 0) {
+      const int64_t after = ServerCpu();
+      if (after >= 0) out_.server_cpu_ns = after - server_cpu_before_;
+    }
+  }
+
+  int64_t ServerCpu() const {
+    const auto cpu = stats::ProcessCpuNanos(options_.server_pid);
+    return cpu.ok() ? *cpu : -1;
+  }
+
+  void EndWindow(int64_t now) {
+    if (measuring_) Finish(now);
+    to_open_ = 0;
+    loop_.ForEachConnection([this](io::Connection& c) {
+      owed_ -= sessions_[c.index].owed;
+      sessions_[c.index].owed = 0;
+    });
+    SetPhase(Phase::kDraining);
+    drain_deadline_ = now + options_.drain_timeout_ns;
+  }
+
+  void StartClosing(int64_t now) {
+    out_.errors.unanswered += in_flight_;
+    SetPhase(Phase::kClosing);
+    closing_deadline_ = now + kClosingNs;
+    loop_.ForEachConnection([this](io::Connection& c) {
+      sessions_[c.index].open ? loop_.End(c) : loop_.Abort(c);
+    });
+  }
+
+  void Conclude() {
+    out_.connections.silent = out_.connections.opened - out_.connections.answered;
+    out_.io = loop_.counters();
+    out_.bytes.sent = out_.io.sent_bytes;
+    out_.bytes.received = received_bytes_;
+    shared_.results[thread_].requests_by_connection = std::move(requests_by_connection_);
+  }
+
+  // --- connections ------------------------------------------------------------------------------
+
+  void OpenMore() {
+    for (; to_open_ > 0 && connecting_ < kConnectsInFlight; --to_open_) {
+      const uint64_t number = static_cast<uint64_t>(next_number_++) * options_.threads + thread_;
+      const auto connection = loop_.Connect(options_.at, number);
+      if (!connection.ok()) {
+        out_.problem = std::string(connection.status().message());
+        ++out_.errors.service;
+        to_open_ = 0;
+        return;
+      }
+      ++connecting_;
+      const uint32_t index = (*connection)->index;
+      if (index >= sessions_.size()) {
+        sessions_.resize(index + 1);
+        times_.resize(static_cast<size_t>(index + 1) * options_.depth);
+      }
+      sessions_[index] = {};
+      times_[static_cast<size_t>(index) * options_.depth] = Now();
+    }
+  }
+
+  // --- requests ---------------------------------------------------------------------------------
+
+  // The connection has `count` more requests to send, as far as the budget goes.
+  void Owe(Session& session, uint64_t count) {
+    if (ByCount()) {
+      count = std::min(count, budget_);
+      budget_ -= count;
+    }
+    session.owed += count;
+    owed_ += count;
+  }
+
+  void TrySend(io::Connection& c, Session& session) {
+    if (session.sending || !session.open) return;
+    if (session.unsent == 0 && !BeginRequests(c, session)) return;
+    const io::Bytes out = client_.Next(session.service, session.unsent);
+    session.unsent -= out.size();
+    session.sending = true;
+    loop_.SendStable(c, out);
+  }
+
+  // Begins as many of the owed requests as may be in flight, and go out in one send.
+  bool BeginRequests(io::Connection& c, Session& session) {
+    constexpr uint64_t kSendBytesMax = 1 << 20;
+    uint64_t count = std::min(session.owed, options_.depth - session.in_flight);
+    if (count == 0) return false;
+    if (count > 1) {
+      count = std::min(count, std::max<uint64_t>(1, kSendBytesMax / options_.message_bytes));
+    }
+    const int64_t now = Now();
+    int64_t* times = &times_[static_cast<size_t>(c.index) * options_.depth];
+    for (uint64_t i = 0; i < count; ++i) {
+      const uint32_t at = session.oldest + session.in_flight++;
+      times[at < options_.depth ? at : at - options_.depth] = now;
+    }
+    in_flight_ += count;
+    session.owed -= count;
+    owed_ -= count;
+    session.unsent = count * options_.message_bytes;
+    return true;
+  }
+
+  void Answered(io::Connection& c, Session& session, int64_t now) {
+    const int64_t sent = times_[static_cast<size_t>(c.index) * options_.depth + session.oldest];
+    if (++session.oldest == options_.depth) session.oldest = 0;
+    --session.in_flight;
+    --in_flight_;
+    ++out_.requests_total;
+    if (!session.answered) {
+      session.answered = true;
+      ++out_.connections.answered;
+    }
+    if (!measuring_) return;
+    ++out_.requests;
+    ++session.requests;
+    out_.latency.Record(now - sent);
+  }
+
+  void NoteCorruption(io::Connection& c, Session& session, const services::Received& got) {
+    out_.bytes.corrupt += got.corrupt_bytes;
+    if (!session.corrupt) ++out_.errors.corrupt_connections;
+    session.corrupt = true;
+    if (out_.corruptions.size() < kCorruptionsKept) {
+      out_.corruptions.push_back({c.tag, got.corrupt_offset, got.expected, got.got});
+    }
+  }
+
+  // --- pacing -----------------------------------------------------------------------------------
+
+  int64_t NextBurst() const {
+    if (options_.pace <= 0) return INT64_MAX;
+    return burst_first_ + static_cast<int64_t>(burst_interval_ * bursts_);
+  }
+
+  // One request on each connection, for each burst that is due. A late one is sent all the same.
+  void Burst(int64_t now) {
+    if (now < NextBurst()) return;
+    if (measuring_) out_.pace_late_max_ns = std::max(out_.pace_late_max_ns, now - NextBurst());
+    ++bursts_;
+    loop_.ForEachConnection([this](io::Connection& c) {
+      Session& session = sessions_[c.index];
+      if (!session.open) return;
+      Owe(session, 1);
+      TrySend(c, session);
+    });
+  }
+
+  const LoadOptions& options_;
+  Load::Shared& shared_;
+  const uint32_t thread_;
+  LoadResult& out_;
+  const uint32_t connections_;
+  uint64_t budget_;  // requests that may still be begun, by count
+  Client client_;
+  std::vector<Session> sessions_;  // by slot
+  std::vector<int64_t> times_;     // depth a slot: when each request in flight was sent
+  std::vector<uint64_t> requests_by_connection_;
+  Loop loop_;
+  Phase phase_ = Phase::kOpening;
+  bool opened_first_ = false, waiting_ = false, measuring_ = false;
+  uint32_t to_open_ = 0, connecting_ = 0, open_ = 0, next_number_ = 0;
+  uint64_t in_flight_ = 0, owed_ = 0, received_bytes_ = 0, bursts_ = 0;
+  int64_t connect_deadline_ = 0, window_begin_ = 0, phase_end_ = INT64_MAX, begun_at_ = 0;
+  int64_t drain_deadline_ = 0, closing_deadline_ = 0, burst_first_ = 0;
+  double burst_interval_ = 0;
+  int64_t cpu_before_ = 0, server_cpu_before_ = -1;
+  uint64_t calls_before_ = 0;
+};
+
+}  // namespace loadgen

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "server/server.h"
+
+namespace server {
+
+// The line that says a server is ready, and where: schema "ringside.serve/1", event "ready".
+nlohmann::ordered_json ReadyJson(const ServerOptions& options, const Server& server);
+
+// What a server did: schema "ringside.serve/1", event "summary" (results/SCHEMA.md).
+nlohmann::ordered_json SummaryJson(const ServerOptions& options, const Server& server,
+                                   const ServerSummary& summary);
+
+}  // namespace server

@@ -1,0 +1,125 @@
+#pragma once
+
+#include <atomic>
+#include <charconv>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "services/number_tally.h"
+#include "services/service.h"
+
+namespace services {
+
+// Answers each line with the next number, in decimal, and a line feed. The numbers start at 1 and are
+// unique and gap-free over all threads and connections of a server.
+struct Counter {
+  static constexpr std::string_view kName = "counter";
+  static constexpr std::string_view kRequest = "line";
+  static constexpr bool kOncePerConnection = false;
+  static constexpr uint64_t kLineBytesMax = 1 << 20;  // a longer line closes the connection
+
+  using Tally = NumberTally;
+
+  explicit Counter(const ServiceOptions&) {}
+
+  struct Session {
+    uint64_t line_bytes = 0;  // of a line that is not complete
+  };
+
+  uint32_t OnOpen(Session&, auto&) noexcept { return 0; }
+
+  uint32_t OnReceive(Session& session, Bytes in, auto& reply) noexcept {
+    uint32_t lines = 0;
+    while (!in.empty()) {
+      const void* end = std::memchr(in.data(), '\n', in.size());
+      if (end == nullptr) {
+        session.line_bytes += in.size();
+        if (session.line_bytes > kLineBytesMax) reply.Close();
+        break;
+      }
+      in = in.subspan(static_cast<const std::byte*>(end) - in.data() + 1);
+      session.line_bytes = 0;
+      WriteNumber(next.fetch_add(1, std::memory_order_relaxed), reply);
+      ++lines;
+    }
+    return lines;
+  }
+
+  static void WriteNumber(uint64_t number, auto& reply) {
+    char text[24];
+    char* end = std::to_chars(text, text + sizeof(text) - 1, number).ptr;
+    *end++ = '\n';
+    reply.Write(io::AsBytes({text, static_cast<size_t>(end - text)}));
+  }
+
+  // Sends lines of message_bytes bytes each, and expects a number above the last for each.
+  struct Client {
+    static constexpr size_t kTableBytes = 1 << 20;
+
+    struct Session {
+      uint64_t sent = 0, received = 0;
+      uint64_t number = 0, last = 0;
+      bool digits = false;  // of a number that is not complete
+    };
+
+    explicit Client(const ServiceOptions& options)
+        : message_bytes(options.message_bytes), lines(TableBytes(message_bytes), std::byte('.')) {
+      for (size_t i = message_bytes - 1; i < lines.size(); i += message_bytes) {
+        lines[i] = std::byte('\n');
+      }
+    }
+
+    static size_t TableBytes(uint64_t message_bytes) {
+      return message_bytes * std::max<uint64_t>(2, kTableBytes / message_bytes);
+    }
+
+    void OnOpen(Session&, uint64_t) noexcept {}
+
+    Bytes Next(Session& session, size_t bytes) noexcept {
+      const size_t at = session.sent % message_bytes;
+      const size_t size = std::min(bytes, lines.size() - at);
+      session.sent += size;
+      return {lines.data() + at, size};
+    }
+
+    Received OnReceive(Session& session, Bytes in) noexcept {
+      Received result;
+      for (std::byte byte : in) {
+        const uint8_t c = std::to_integer<uint8_t>(byte);
+        if (c >= '0' && c <= '9') {
+          session.number = session.number * 10 + (c - '0');
+          session.digits = true;
+        } else if (c == '\n') {
+          Complete(session);
+          ++result.replies;
+        } else if (result.corrupt_bytes++ == 0) {
+          result.corrupt_offset = session.received;
+          result.expected = '0';
+          result.got = c;
+        }
+        ++session.received;
+      }
+      return result;
+    }
+
+    void Complete(Session& session) {
+      if (!session.digits || session.number <= session.last) {
+        ++tally.malformed;
+      } else {
+        tally.Add(session.number);
+        session.last = session.number;
+      }
+      session.number = 0;
+      session.digits = false;
+    }
+
+    uint64_t message_bytes;
+    std::vector<std::byte> lines;
+    Tally tally;
+  };
+
+  std::atomic<uint64_t> next{1};
+};
+
+}  // namespace services
