@@ -1,9 +1,10 @@
 #include "cli/flags.h"
 #include "cli/subcommands.h"
+#include "cli/version.h"
 
 int main(int argc, char** argv) {
-  return cli::RunSubcommands({cli::ServeCommand(), cli::LoadCommand()},
+  return cli::RunSubcommands({cli::ServeCommand(), cli::LoadCommand(), cli::CompareCommand()},
                              "benchmarks the kernel's networking on this machine: epoll against "
                              "io_uring",
-                             RINGSIDE_VERSION, argc, argv);
+                             cli::Version(), argc, argv);
 }

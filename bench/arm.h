@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "bench/process.h"
+
+namespace bench {
+
+// One side of a comparison: a server to be started anew for each round.
+struct Arm {
+  std::string name;
+  std::vector<std::string> command;  // words; {port} stands for the port
+  bool ringside = false;             // speaks our ready line and summary, and picks its own port
+};
+
+// Reads what --arm is given:
+//   epoll                           a backend: our own server on it
+//   NAME=serve --backend epoll ...  our own server with these flags
+//   NAME=./old/ringside serve ...   another build of it
+//   NAME=COMMAND with {port}        any server that listens on 127.0.0.1:{port}
+absl::StatusOr<Arm> ParseArm(const std::string& text, const std::vector<std::string>& backends);
+
+// An arm's server that runs and accepts connections.
+struct RunningServer {
+  Process process;
+  uint16_t port;
+};
+
+// Starts the arm's server and waits until it is ready. `message_bytes` tells ours what a request is.
+// Cancelled when interrupt_fd became readable; else an error carries what the server wrote to stderr.
+absl::StatusOr<RunningServer> StartServer(const Arm& arm, uint64_t message_bytes,
+                                          const std::vector<int>& cpus, int interrupt_fd);
+
+// The system calls a request of the server's own summary; below 0 where it gives none. Ends it.
+absl::StatusOr<double> StopServer(const Arm& arm, RunningServer server, int interrupt_fd);
+
+// The path of this program, for starting its own subcommands.
+std::string OwnExecutable();
+
+}  // namespace bench

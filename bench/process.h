@@ -1,0 +1,53 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace bench {
+
+// A program that runs beside us: started without a shell, pinned, its output kept in memory. It is
+// ended when the Process goes, and by the kernel should we die first (PR_SET_PDEATHSIG).
+class Process {
+ public:
+  // Starts argv[0], looked up in PATH, on the CPUs given (none: on all). NotFound where there is no
+  // such program.
+  static absl::StatusOr<Process> Start(const std::vector<std::string>& argv,
+                                       const std::vector<int>& cpus);
+  Process(Process&& other) noexcept;
+  Process& operator=(Process&& other) noexcept;
+  ~Process();
+
+  pid_t pid() const { return pid_; }
+
+  // What it has written so far.
+  std::string Output() const;
+  std::string Errors() const;
+
+  void Signal(int signal) const;
+
+  enum class Waited { kEnded, kTimeout, kInterrupted };
+  // Waits for its end; gives up after timeout_ns, or when interrupt_fd (-1: none) becomes readable.
+  Waited Wait(int64_t timeout_ns, int interrupt_fd);
+  // After kEnded: its exit code, or 128 + the signal that ended it.
+  int exit_code() const { return exit_code_; }
+  bool ended() const { return ended_; }
+
+ private:
+  Process() = default;
+  void Release();
+
+  pid_t pid_ = -1;
+  int pidfd_ = -1, out_ = -1, err_ = -1;
+  int exit_code_ = -1;
+  bool ended_ = false;
+};
+
+// Splits a command into words as a shell does, with '…', "…" and \; without expanding anything.
+absl::StatusOr<std::vector<std::string>> SplitWords(const std::string& command);
+
+}  // namespace bench
