@@ -179,7 +179,7 @@ class Generator {
 
   // --- time -------------------------------------------------------------------------------------
 
-  // Does what is due at `now`; returns how long the loop may wait.
+  // Does what is due; returns how long the loop may wait.
   int64_t Step(int64_t now) {
     if (!opened_first_) OpenFirst();
     if (shared_.interrupted.load(std::memory_order_relaxed) && phase_ < Phase::kDraining) {
@@ -187,30 +187,35 @@ class Generator {
       EndWindow(now);
     }
     if (to_open_ > 0 && phase_ < Phase::kDraining) OpenMore();
+    const Phase before = phase_;
+    int64_t wait = 0;
     switch (phase_) {
-      case Phase::kOpening: return StepOpening(now);
-      case Phase::kWarmup:
-        if (now >= window_begin_) {
-          Begin(now);
-          SetPhase(Phase::kMeasuring);
-        }
-        break;
-      case Phase::kMeasuring:
-        if (now >= phase_end_ || AllDone()) EndWindow(now);
-        break;
+      case Phase::kOpening: wait = StepOpening(now); break;
+      case Phase::kWarmup: StepWarmup(now); break;
+      case Phase::kMeasuring: StepMeasuring(now); break;
       case Phase::kDraining:
         if ((in_flight_ == 0 && owed_ == 0) || now >= drain_deadline_ || Idle()) StartClosing(now);
         break;
       case Phase::kClosing:
         if (Idle() || now >= closing_deadline_) phase_ = Phase::kDone;
         break;
-      case Phase::kDone: return 0;
+      case Phase::kDone: break;
     }
-    if (phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring) {
-      if (Idle()) EndWindow(now);  // every connection is gone
-      if (options_.pace > 0) Burst(now);
-    }
+    if (phase_ != before) return 0;  // the next phase has its say before the loop sleeps
+    if (phase_ == Phase::kOpening) return wait;
+    if (options_.pace > 0 && phase_ < Phase::kDraining) Burst(now);
     return std::max<int64_t>(0, NextDeadline() - Now());
+  }
+
+  void StepWarmup(int64_t now) {
+    if (Idle()) return EndWindow(now);  // every connection is gone
+    if (now < window_begin_) return;
+    Begin(now);
+    SetPhase(Phase::kMeasuring);
+  }
+
+  void StepMeasuring(int64_t now) {
+    if (now >= phase_end_ || AllDone() || Idle()) EndWindow(now);
   }
 
   bool Idle() const { return open_ == 0 && connecting_ == 0 && to_open_ == 0; }
@@ -226,7 +231,7 @@ class Generator {
       case Phase::kMeasuring: return std::min(phase_end_, NextBurst());
       case Phase::kDraining: return drain_deadline_;
       case Phase::kClosing: return closing_deadline_;
-      default: return 0;
+      default: return INT64_MAX / 2;
     }
   }
 

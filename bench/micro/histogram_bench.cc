@@ -26,7 +26,7 @@ stats::Histogram Filled() {
   return histogram;
 }
 
-void BM_HistogramRecord(benchmark::State& state) {
+void HistogramRecord(benchmark::State& state) {
   const std::vector<int64_t> latencies = Latencies();
   stats::Histogram histogram;
   size_t i = 0;
@@ -36,9 +36,9 @@ void BM_HistogramRecord(benchmark::State& state) {
   }
   benchmark::DoNotOptimize(histogram.count());
 }
-BENCHMARK(BM_HistogramRecord);
+BENCHMARK(HistogramRecord);
 
-void BM_HistogramMerge(benchmark::State& state) {
+void HistogramMerge(benchmark::State& state) {
   const stats::Histogram one = Filled();
   stats::Histogram all;
   for (auto _ : state) {
@@ -46,19 +46,19 @@ void BM_HistogramMerge(benchmark::State& state) {
     benchmark::ClobberMemory();
   }
 }
-BENCHMARK(BM_HistogramMerge);
+BENCHMARK(HistogramMerge);
 
-void BM_HistogramPercentile(benchmark::State& state) {
+void HistogramPercentile(benchmark::State& state) {
   const stats::Histogram histogram = Filled();
   for (auto _ : state) benchmark::DoNotOptimize(histogram.Percentile(99.9));
 }
-BENCHMARK(BM_HistogramPercentile);
+BENCHMARK(HistogramPercentile);
 
-void BM_HistogramConfidence(benchmark::State& state) {
+void HistogramConfidence(benchmark::State& state) {
   stats::Histogram histogram = Filled();
   for (int i = 0; i < 10; ++i) histogram.Merge(stats::Histogram(histogram));
   for (auto _ : state) benchmark::DoNotOptimize(histogram.Confidence(99.9));
 }
-BENCHMARK(BM_HistogramConfidence);
+BENCHMARK(HistogramConfidence);
 
 }  // namespace

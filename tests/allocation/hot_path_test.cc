@@ -1,0 +1,157 @@
+// No memory is allocated for a message once a loop has started: this program counts every malloc().
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <array>
+#include <vector>
+
+#include "io/epoll_loop.h"
+#include "io/null_loop.h"
+#include "io/uring_loop.h"
+#include "services/counter.h"
+#include "services/echo.h"
+#include "stats/histogram.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RINGSIDE_SANITIZED 1
+#else
+#define RINGSIDE_SANITIZED 0
+#endif
+
+namespace {
+std::atomic<uint64_t> allocations{0};
+}  // namespace
+
+#if !RINGSIDE_SANITIZED
+// glibc's own names for the allocator, so that ours can count and pass on.
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* malloc(size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_malloc(bytes);
+}
+void* calloc(size_t count, size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* old, size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_realloc(old, bytes);
+}
+}
+#endif
+
+namespace {
+
+// Both ends on one loop: accepted connections serve, connected ones send the next request for each
+// reply.
+template <class Service>
+class Rally {
+ public:
+  explicit Rally(uint64_t message_bytes)
+      : service_({.message_bytes = message_bytes}), client_({.message_bytes = message_bytes}),
+        message_bytes_(message_bytes), server_sessions_(256), client_sessions_(256) {}
+
+  uint64_t replies() const { return latency_.count(); }
+
+  template <class L>
+  void OnOpen(L& loop, io::Connection& c) noexcept {
+    if (c.accepted) return;
+    client_.OnOpen(client_sessions_[c.index], c.tag);
+    loop.SendStable(c, client_.Next(client_sessions_[c.index], message_bytes_));
+  }
+  template <class L>
+  void OnReceive(L& loop, io::Connection& c, io::Bytes in) noexcept {
+    if (c.accepted) {
+      Reply<L> reply{loop, c};
+      service_.OnReceive(server_sessions_[c.index], in, reply);
+      return;
+    }
+    const services::Received got = client_.OnReceive(client_sessions_[c.index], in);
+    EXPECT_EQ(got.corrupt_bytes, 0u);
+    for (uint32_t i = 0; i < got.replies; ++i) {
+      latency_.Record(1000 + latency_.count() % 100'000);
+      drained_[c.index] ? Next(loop, c) : void(due_[c.index] = true);
+    }
+  }
+  template <class L>
+  void OnDrained(L& loop, io::Connection& c) noexcept {
+    if (c.accepted) return;
+    drained_[c.index] = true;
+    if (due_[c.index]) Next(loop, c);
+  }
+  template <class L>
+  void OnEnd(L& loop, io::Connection& c) noexcept {
+    loop.Close(c);
+  }
+  template <class L>
+  void OnClose(L&, io::Connection&, int) noexcept {}
+
+ private:
+  template <class L>
+  struct Reply {
+    L& loop;
+    io::Connection& c;
+    void Write(io::Bytes out) noexcept { loop.Send(c, out); }
+    void Close() noexcept { loop.Close(c); }
+  };
+
+  template <class L>
+  void Next(L& loop, io::Connection& c) {
+    due_[c.index] = drained_[c.index] = false;
+    loop.SendStable(c, client_.Next(client_sessions_[c.index], message_bytes_));
+  }
+
+  Service service_;
+  typename Service::Client client_;
+  const uint64_t message_bytes_;
+  std::vector<typename Service::Session> server_sessions_;
+  std::vector<typename Service::Client::Session> client_sessions_;
+  std::array<bool, 256> drained_ = {}, due_ = {};
+  stats::Histogram latency_;
+};
+
+template <template <class...> class Loop, class Service>
+void ExpectNoAllocations(uint64_t message_bytes) {
+  if (RINGSIDE_SANITIZED) GTEST_SKIP() << "a sanitizer's allocator is in the way";
+  using L = Loop<Rally<Service>>;
+  const absl::Status available = L::Probe();
+  if (!available.ok()) GTEST_SKIP() << L::kName << ": " << available;
+  Rally<Service> rally(message_bytes);
+  L loop(rally, {});
+  ASSERT_TRUE(loop.Open().ok());
+  const auto at = loop.Listen(*io::Resolve("127.0.0.1:0"), {});
+  ASSERT_TRUE(at.ok()) << at.status();
+  for (int i = 0; i < 32; ++i) ASSERT_TRUE(loop.Connect(*at, i).ok());
+  const auto run_until = [&](uint64_t replies) {
+    while (rally.replies() < replies) ASSERT_TRUE(loop.RunOnce(std::chrono::seconds(10)).ok());
+  };
+  run_until(3'200);
+  const uint64_t before = allocations.load();
+  run_until(33'200);
+  EXPECT_EQ(allocations.load() - before, 0u) << "in 30,000 messages of " << message_bytes << " bytes";
+  EXPECT_GT(before, 0u) << "nothing was counted at all";
+}
+
+TEST(HotPath, UringEchoAllocatesNothing) { ExpectNoAllocations<io::UringLoop, services::Echo>(64); }
+TEST(HotPath, UringLargeEchoAllocatesNothing) {
+  ExpectNoAllocations<io::UringLoop, services::Echo>(16 * 1024);
+}
+TEST(HotPath, UringCounterAllocatesNothing) {
+  ExpectNoAllocations<io::UringLoop, services::Counter>(8);
+}
+TEST(HotPath, EpollEchoAllocatesNothing) { ExpectNoAllocations<io::EpollLoop, services::Echo>(64); }
+TEST(HotPath, EpollLargeEchoAllocatesNothing) {
+  ExpectNoAllocations<io::EpollLoop, services::Echo>(16 * 1024);
+}
+TEST(HotPath, EpollCounterAllocatesNothing) {
+  ExpectNoAllocations<io::EpollLoop, services::Counter>(8);
+}
+TEST(HotPath, NullEchoAllocatesNothing) { ExpectNoAllocations<io::NullLoop, services::Echo>(64); }
+
+}  // namespace
