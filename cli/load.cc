@@ -69,7 +69,7 @@ void Declare(Flags& flags, LoadFlags& f) {
       .Duration("--connect-timeout TIME", &f.connect_timeout_ns, {1'000'000, 3'600'000'000'000},
                 "for all connections to open and be answered once")
       .Count("--server-pid PID", &f.server_pid, {1, 1 << 22},
-             "measure this process's CPU time over the same window")
+             "measure the CPU time of this process, and of those below it, over the same window")
       .Group("Output")
       .Text("--json FILE", &f.json, "the result as JSON, into a file or - for standard output")
       .Switch("-q,--quiet", &f.quiet, "no progress and no table")

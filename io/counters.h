@@ -32,7 +32,7 @@ struct Counters {
   uint64_t accepted = 0;           // connections that a listener gave us
   uint64_t connected = 0;          // connections that we opened
   uint64_t closed = 0;             // OnClose calls
-  uint64_t refused = 0;            // accepted and closed at once: connections_max was reached
+  uint64_t refused = 0;            // waited at connections_max until the listener closed (io_uring)
   uint64_t received_bytes = 0;     // handed to OnReceive
   uint64_t receives = 0;           // OnReceive calls
   uint64_t sent_bytes = 0;         // taken by the kernel

@@ -76,6 +76,12 @@ class UringLoop {
     for (Listener& listener : listeners_) listener.stopping = true;
     pause_.Clear();
     UpdateAccepts();
+    for (const Waiting& waiting : waiting_) {
+      ++counters_.refused;
+      ResetOnClose(waiting.fd);
+      CloseDescriptor(waiting.fd);
+    }
+    waiting_.clear();
   }
 
   absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
@@ -127,9 +133,9 @@ class UringLoop {
 
   void Abort(Connection& c) noexcept {
     Slot& slot = static_cast<Slot&>(c);
-    if (slot.dead) return;
+    if (slot.dead || slot.close_sent) return;  // its number may be another's already
     slot.dead = true;
-    if (slot.fd >= 0) ResetOnClose(slot.fd);
+    ResetOnClose(slot.fd);
     ++counters_.system_calls;
     List(slot);
   }
@@ -166,6 +172,7 @@ class UringLoop {
       ForEachConnection([this](Connection& c) { Abort(c); });
       if (!RunOnce(std::chrono::milliseconds(10)).ok()) break;
     }
+    UpdateAccepts();  // closes the listeners, which nothing names any more
   }
 
   const Counters& counters() const { return counters_; }
@@ -231,6 +238,13 @@ class UringLoop {
     bool stopping = false;
   };
 
+  // A multishot accept takes all that is in the backlog, before its cancel comes. What exceeds
+  // connections_max waits here until a slot is free, as it would have in the backlog.
+  struct Waiting {
+    int fd;
+    uint64_t tag;
+  };
+
   static constexpr uint32_t kNoSlot = ~0u;
 
   static uint64_t Key(Operation operation, uint32_t index, uint32_t generation) {
@@ -251,7 +265,9 @@ class UringLoop {
     buffers_.Publish();
     __kernel_timespec now = {};
     kernel_.Enter(&ring_, 0, &now);
-    return io_uring_get_sqe(&ring_);
+    sqe = io_uring_get_sqe(&ring_);
+    if (sqe == nullptr) submissions_full_ = true;
+    return sqe;
   }
 
   void Prepared(io_uring_sqe* sqe, uint64_t key) {
@@ -266,16 +282,18 @@ class UringLoop {
   }
 
   void BeforeEnter(Nanos* timeout) {
-    kernel_.DeliverDelayed([this](uint64_t key, int result, unsigned flags) {
+    submissions_full_ = false;
+    const bool delayed = kernel_.DeliverDelayed([this](uint64_t key, int result, unsigned flags) {
       Complete(key, result, flags);
     });
     AdvanceListed();
     RearmStarved();
     if (pause_.Due()) ResumeAccepting();
+    AdmitWaiting();
     UpdateAccepts();
     UpdateWaker();
     buffers_.Publish();
-    *timeout = pause_.Clip(*timeout);
+    *timeout = delayed || submissions_full_ ? Nanos::zero() : pause_.Clip(*timeout);
   }
 
   absl::Status Enter(Nanos timeout, bool task_work) {
@@ -421,7 +439,7 @@ class UringLoop {
 
   void OnConnected(Slot& slot, int result) {
     slot.connecting = false;
-    if (slot.dead) return;
+    if (slot.dead || (slot.closing && result == -ECANCELED)) return;
     if (result < 0) return Fail(slot, -result);
     ++counters_.connected;
     slot.open = true;
@@ -504,20 +522,34 @@ class UringLoop {
   }
 
   void OnAccepted(Listener& listener, int fd) {
-    Slot* slot = listener.stopping ? nullptr : slots_.Take();
-    if (slot == nullptr) {
-      if (!listener.stopping) ++counters_.refused;
+    if (listener.stopping) {
+      ResetOnClose(fd);  // as the kernel does with the backlog
       CloseDescriptor(fd);
-      return;
+    } else if (slots_.full()) {
+      waiting_.push_back({fd, listener.tag});
+    } else {
+      OpenAccepted(fd, listener.tag);
     }
+  }
+
+  void AdmitWaiting() {
+    while (!waiting_.empty() && !slots_.full()) {
+      const Waiting next = waiting_.front();
+      waiting_.pop_front();
+      OpenAccepted(next.fd, next.tag);
+    }
+  }
+
+  void OpenAccepted(int fd, uint64_t tag) {
+    Slot& slot = *slots_.Take();
     if (slots_.full()) PauseAccepting();
-    slot->fd = fd;
-    slot->tag = listener.tag;
-    slot->accepted = true;
+    slot.fd = fd;
+    slot.tag = tag;
+    slot.accepted = true;
     ++counters_.accepted;
-    slot->open = true;
-    handler_.OnOpen(*this, *slot);
-    Advance(*slot);
+    slot.open = true;
+    handler_.OnOpen(*this, slot);
+    Advance(slot);
   }
 
   void PauseAccepting() {
@@ -604,6 +636,7 @@ class UringLoop {
   }
 
   void ArmReceive(Slot& slot) {
+    if (buffers_.in_ring() == 0) buffers_.Grow();
     if (buffers_.in_ring() == 0) return Starve(slot);
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
@@ -712,6 +745,7 @@ class UringLoop {
   BufferRing buffers_;
   Waker waker_;
   std::deque<Listener> listeners_;
+  std::deque<Waiting> waiting_;   // accepted beyond connections_max
   std::deque<Endpoint> targets_;  // what connects in flight point to
   AcceptPause pause_;
   SlotTable<Slot> slots_;
@@ -719,6 +753,7 @@ class UringLoop {
   AttentionList starved_;  // receives that wait for a buffer
   BlockPool blocks_;
   uint64_t operations_ = 0;  // in the kernel, all kinds
+  bool submissions_full_ = false;  // something waits for a place there: the turn must not sleep
   bool opened_ = false, wake_armed_ = false, wake_cancelled_ = false, shutting_down_ = false;
   const Slot* receiving_ = nullptr;  // its OnReceive is running
   Bytes lent_;                       // what that OnReceive was lent

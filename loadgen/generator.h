@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -254,10 +255,7 @@ class Generator {
     }
     const int64_t start = shared_.start_at.load(std::memory_order_acquire);
     if (start == 0) return kGlanceNs;
-    window_begin_ = start + options_.warmup_ns;
-    phase_end_ = window_begin_ + options_.duration_ns;
-    burst_interval_ = options_.pace > 0 ? options_.connections / options_.pace * 1e9 : 0;
-    burst_first_ = start + burst_interval_ * thread_ / options_.threads;
+    PlanWindow(start, start + options_.warmup_ns);
     SetPhase(Phase::kWarmup);
     if (options_.pace == 0 && !Service::kOncePerConnection) {
       loop_.ForEachConnection([this](io::Connection& c) {
@@ -270,14 +268,26 @@ class Generator {
     return 0;
   }
 
+  // When bursts and the window begin and end. The window of a paced run holds whole bursts: half of
+  // one more or less would be an error of its own in the rate.
+  void PlanWindow(int64_t start, int64_t earliest_begin) {
+    window_begin_ = earliest_begin;
+    int64_t length = options_.duration_ns;
+    if (options_.pace > 0) {
+      burst_interval_ = options_.connections / options_.pace * 1e9;
+      burst_first_ = start + burst_interval_ * thread_ / options_.threads;
+      const double first = std::max(0.0, std::ceil((earliest_begin - burst_first_) / burst_interval_));
+      window_begin_ = burst_first_ + static_cast<int64_t>(first * burst_interval_);
+      const double bursts = std::max(1.0, std::round(length / burst_interval_));
+      length = static_cast<int64_t>(bursts * burst_interval_);
+    }
+    phase_end_ = window_begin_ + length;
+  }
+
   void Begin(int64_t now) {
     measuring_ = true;
     begun_at_ = now;
-    if (ByCount()) {
-      phase_end_ = now + options_.duration_ns;
-      burst_interval_ = options_.pace > 0 ? options_.connections / options_.pace * 1e9 : 0;
-      burst_first_ = now + burst_interval_ * thread_ / options_.threads;
-    }
+    if (ByCount()) PlanWindow(now, now);
     cpu_before_ = stats::ThreadCpuNanos();
     calls_before_ = loop_.counters().system_calls;
     if (thread_ == 0 && options_.server_pid > 0) server_cpu_before_ = ServerCpu();
@@ -296,7 +306,7 @@ class Generator {
   }
 
   int64_t ServerCpu() const {
-    const auto cpu = stats::ProcessCpuNanos(options_.server_pid);
+    const auto cpu = stats::ProcessTreeCpuNanos(options_.server_pid);
     return cpu.ok() ? *cpu : -1;
   }
 

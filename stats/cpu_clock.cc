@@ -3,6 +3,9 @@
 #include <time.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -26,7 +29,27 @@ absl::Status NoSuchProcess(pid_t pid) {
   return absl::NotFoundError(absl::StrCat("process ", pid, " doesn't exist"));
 }
 
+// Adds the CPU time of all processes below `pid`; those that end meanwhile are left out.
+void AddChildren(pid_t pid, int64_t* sum) {
+  std::error_code error;
+  const std::filesystem::path tasks = absl::StrCat("/proc/", pid, "/task");
+  for (const auto& task : std::filesystem::directory_iterator(tasks, error)) {
+    std::ifstream children(task.path() / "children");
+    for (pid_t child; children >> child;) {
+      const absl::StatusOr<int64_t> cpu = ProcessCpuNanos(child);
+      if (cpu.ok()) *sum += *cpu;
+      AddChildren(child, sum);
+    }
+  }
+}
+
 }  // namespace
+
+absl::StatusOr<int64_t> ProcessTreeCpuNanos(pid_t pid) {
+  absl::StatusOr<int64_t> sum = ProcessCpuNanos(pid);
+  if (sum.ok()) AddChildren(pid, &*sum);
+  return sum;
+}
 
 absl::StatusOr<int64_t> ProcessCpuNanos(pid_t pid) {
   // A clock's id has 29 bits for the process: the C library would cut a larger number, and 0 would

@@ -14,6 +14,10 @@ namespace stats {
 // be asked. NotFound where there is none, or no longer. Source: clock_getcpuclockid(3).
 absl::StatusOr<int64_t> ProcessCpuNanos(pid_t pid);
 
+// The same for `pid` and all processes below it that live: a server that forks for each connection
+// works in its children. Source: /proc/PID/task/TID/children, proc(5).
+absl::StatusOr<int64_t> ProcessTreeCpuNanos(pid_t pid);
+
 // The same for the calling process, and for the calling thread alone.
 int64_t OwnCpuNanos();
 int64_t ThreadCpuNanos();

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "bench/process.h"
+
+// The program as its users see it: started from outside, by its arguments, output and exit code.
+namespace cli_tests {
+
+using Json = nlohmann::json;
+
+inline constexpr int64_t kHangNs = 60'000'000'000;  // ends a hung test; decides nothing else
+
+inline bench::Process Start(std::vector<std::string> argv) {
+  auto process = bench::Process::Start(argv, {});
+  if (!process.ok()) throw std::runtime_error(std::string(process.status().message()));
+  return std::move(*process);
+}
+
+struct Ended {
+  int exit_code;
+  std::string out, err;
+};
+
+inline Ended WaitFor(bench::Process& process) {
+  if (process.Wait(kHangNs, -1) != bench::Process::Waited::kEnded) {
+    ADD_FAILURE() << "the program hangs; it said: " << process.Output() << process.Errors();
+  }
+  return {process.exit_code(), process.Output(), process.Errors()};
+}
+
+// Runs a command to its end.
+inline Ended RunToEnd(std::vector<std::string> argv) {
+  bench::Process process = Start(std::move(argv));
+  return WaitFor(process);
+}
+
+inline Ended Ringside(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), RINGSIDE_BINARY);
+  return RunToEnd(std::move(arguments));
+}
+
+// The JSON object on the `index`-th line.
+inline Json Line(const std::string& text, int index) {
+  size_t at = 0;
+  for (; index > 0; --index) at = text.find('\n', at) + 1;
+  return Json::parse(text.substr(at, text.find('\n', at) - at));
+}
+
+// A `ringside serve --json` on a free port, ready.
+class Server {
+ public:
+  explicit Server(std::vector<std::string> arguments) : process_(StartServe(std::move(arguments))) {
+    while (process_.Output().find('\n') == std::string::npos) {
+      if (process_.Wait(1'000'000, -1) == bench::Process::Waited::kEnded) {
+        throw std::runtime_error("serve ended: " + process_.Errors());
+      }
+    }
+    ready_ = Line(process_.Output(), 0);
+  }
+
+  const Json& ready() const { return ready_; }
+  std::string port() const { return std::to_string(ready_["port"].get<int>()); }
+  bench::Process& process() { return process_; }
+
+  // Ends it by SIGTERM; its summary.
+  Json Stop() {
+    process_.Signal(SIGTERM);
+    const Ended ended = WaitFor(process_);
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    return Line(ended.out, 1);
+  }
+
+ private:
+  static bench::Process StartServe(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "serve", "0", "--json"});
+    return Start(std::move(arguments));
+  }
+
+  bench::Process process_;
+  Json ready_;
+};
+
+// A port that nobody listens on now. (A killed server's would still be open for a moment.)
+inline std::string FreePort() {
+  Server server({});
+  std::string port = server.port();
+  server.Stop();
+  return port;
+}
+
+// Each backend of this machine; a test that needs one which doesn't run here skips by its name.
+inline bool Available(const std::string& backend) {
+  bench::Process probe = Start({RINGSIDE_BINARY, "serve", "0", "--json", "--backend", backend});
+  while (probe.Output().empty()) {
+    if (probe.Wait(1'000'000, -1) == bench::Process::Waited::kEnded) return false;
+  }
+  probe.Signal(SIGTERM);
+  WaitFor(probe);
+  return true;
+}
+
+class EachBackend : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (!Available(GetParam())) GTEST_SKIP() << GetParam() << " is not available here";
+  }
+};
+
+inline bool Installed(const std::string& program) {
+  return RunToEnd({"sh", "-c", "command -v " + program}).exit_code == 0;
+}
+
+}  // namespace cli_tests
