@@ -26,7 +26,7 @@ struct ServeFlags {
   uint64_t backlog = 4096;
   uint64_t message_bytes = 0;
   uint64_t recv_buffer_bytes = 64 * 1024;
-  uint64_t recv_buffers = 256;
+  uint64_t recv_buffers = 1024;
   uint64_t pending_bytes = 256 * 1024;
   uint64_t connections_max = 1'000'000;
   int64_t drain_ns = 5'000'000'000;

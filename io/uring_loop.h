@@ -154,10 +154,9 @@ class UringLoop {
 
   absl::Status RunOnce(Nanos timeout) {
     BeforeEnter(&timeout);
-    const bool task_work = IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN;
     const bool rearmable = !starved_.empty() && buffers_.in_ring() > 0;
-    if (task_work || rearmable || !attention_.empty()) timeout = Nanos::zero();
-    const absl::Status entered = Enter(timeout, task_work);
+    if (rearmable || !attention_.empty()) timeout = Nanos::zero();
+    const absl::Status entered = Enter(timeout);
     if (!entered.ok()) return entered;
     Harvest();
     return absl::OkStatus();
@@ -246,6 +245,8 @@ class UringLoop {
   };
 
   static constexpr uint32_t kNoSlot = ~0u;
+  static constexpr unsigned kTaskWorkBatch = 20;  // IO_LOCAL_TW_DEFAULT_MAX, io_uring/io_uring.c
+  static constexpr unsigned kFullTurns = 5;
 
   static uint64_t Key(Operation operation, uint32_t index, uint32_t generation) {
     return static_cast<uint64_t>(operation) << 56 | static_cast<uint64_t>(generation) << 32 | index;
@@ -296,9 +297,24 @@ class UringLoop {
     *timeout = delayed || submissions_full_ ? Nanos::zero() : pause_.Clip(*timeout);
   }
 
-  absl::Status Enter(Nanos timeout, bool task_work) {
-    // Deferred task work is handed out some 20 completions at a time, unless more are asked for.
-    const unsigned wait = task_work ? options_.completion_entries : 1;
+  // How many completions to ask for. To ask for one is enough to have pending task work run, some 20
+  // items at a time; more are asked for, without waiting, only where many turns in a row were full,
+  // since falling short of the number costs a timer. IORING_SQ_TASKRUN is a hint that can be stale:
+  // to poll on it would spin.
+  unsigned CompletionsToAsk(Nanos* timeout) {
+    const bool full = harvested_ >= std::max(asked_, kTaskWorkBatch);
+    full_turns_ = full ? full_turns_ + 1 : 0;
+    const bool task_work = IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN;
+    if (task_work && full_turns_ >= kFullTurns) {
+      *timeout = Nanos::zero();
+      return std::min(kTaskWorkBatch << std::min(full_turns_ - kFullTurns + 1, 10u),
+                      options_.completion_entries);
+    }
+    return *timeout == Nanos::zero() ? 0 : 1;
+  }
+
+  absl::Status Enter(Nanos timeout) {
+    const unsigned wait = asked_ = CompletionsToAsk(&timeout);
     const timespec until = ToTimespec(timeout);
     __kernel_timespec deadline = {.tv_sec = until.tv_sec, .tv_nsec = until.tv_nsec};
     const int result = kernel_.Enter(&ring_, wait, timeout == kForever ? nullptr : &deadline);
@@ -321,6 +337,7 @@ class UringLoop {
   void Harvest() {
     // A snapshot: what completes while these are handled belongs to the next turn.
     unsigned left = io_uring_cq_ready(&ring_), head;
+    harvested_ = left;
     io_uring_cqe* cqe;
     io_uring_for_each_cqe(&ring_, head, cqe) {
       if (left-- == 0) break;
@@ -753,6 +770,8 @@ class UringLoop {
   AttentionList starved_;  // receives that wait for a buffer
   BlockPool blocks_;
   uint64_t operations_ = 0;  // in the kernel, all kinds
+  unsigned asked_ = 0, harvested_ = 0;  // completions, of the last turn
+  unsigned full_turns_ = 0;             // in a row: more was ready than the turn brought
   bool submissions_full_ = false;  // something waits for a place there: the turn must not sleep
   bool opened_ = false, wake_armed_ = false, wake_cancelled_ = false, shutting_down_ = false;
   const Slot* receiving_ = nullptr;  // its OnReceive is running

@@ -98,11 +98,10 @@ class Generator {
     }
     for (uint32_t i = 0; i < replies; ++i) Answered(c, session, now);
     if constexpr (Service::kOncePerConnection) return;
-    if (replies == 0 || options_.pace > 0) return;
-    if (phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring) {
-      Owe(session, replies);
-      TrySend(c, session);
-    }
+    if (replies == 0) return;
+    const bool running = phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring;
+    if (running && options_.pace <= 0) Owe(session, replies);
+    TrySend(c, session);  // paced: what a late reply held up
   }
 
   void OnEnd(Loop& loop, io::Connection& c) noexcept {
