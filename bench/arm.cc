@@ -10,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -39,7 +40,7 @@ uint16_t FreePort() {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in at = Loopback(0);
   socklen_t size = sizeof(at);
-  bind(fd, reinterpret_cast<sockaddr*>(&at), size);
+  (void)bind(fd, reinterpret_cast<sockaddr*>(&at), size);
   getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size);
   close(fd);
   return ntohs(at.sin_port);
@@ -116,7 +117,8 @@ absl::StatusOr<RunningServer> StartServer(const Arm& arm, uint64_t message_bytes
     argv.insert(argv.end(), {"0", "--json", "--size", absl::StrCat(message_bytes)});
   } else {
     port = FreePort();
-    for (std::string& word : argv) word = absl::StrReplaceAll(word, {{"{port}", absl::StrCat(port)}});
+    for (std::string& word : argv)
+      word = absl::StrReplaceAll(word, {{"{port}", absl::StrCat(port)}});
   }
   auto process = Process::Start(argv, cpus);
   if (!process.ok()) return process.status();
@@ -129,9 +131,12 @@ absl::StatusOr<RunningServer> StartServer(const Arm& arm, uint64_t message_bytes
     }
     if (arm.ringside ? server.port != 0 : Accepts(server.port)) return server;
     switch (server.process.Wait(kGlanceNs, interrupt_fd)) {
-      case Process::Waited::kEnded: return ServerFailed(arm, "ended at once", server.process);
-      case Process::Waited::kInterrupted: return absl::CancelledError("interrupted");
-      case Process::Waited::kTimeout: break;
+      case Process::Waited::kEnded:
+        return ServerFailed(arm, "ended at once", server.process);
+      case Process::Waited::kInterrupted:
+        return absl::CancelledError("interrupted");
+      case Process::Waited::kTimeout:
+        break;
     }
   }
   return ServerFailed(arm, "was not ready in 10 s", server.process);
@@ -140,9 +145,12 @@ absl::StatusOr<RunningServer> StartServer(const Arm& arm, uint64_t message_bytes
 absl::StatusOr<double> StopServer(const Arm& arm, RunningServer server, int interrupt_fd) {
   server.process.Signal(SIGTERM);
   switch (server.process.Wait(kStopTimeoutNs, interrupt_fd)) {
-    case Process::Waited::kInterrupted: return absl::CancelledError("interrupted");
-    case Process::Waited::kTimeout: return ServerFailed(arm, "did not end on SIGTERM", server.process);
-    case Process::Waited::kEnded: break;
+    case Process::Waited::kInterrupted:
+      return absl::CancelledError("interrupted");
+    case Process::Waited::kTimeout:
+      return ServerFailed(arm, "did not end on SIGTERM", server.process);
+    case Process::Waited::kEnded:
+      break;
   }
   if (!arm.ringside) return -1.0;
   if (server.process.exit_code() != 0) return ServerFailed(arm, "failed", server.process);

@@ -29,8 +29,9 @@ struct RunningServer {
   uint16_t port;
 };
 
-// Starts the arm's server and waits until it is ready. `message_bytes` tells ours what a request is.
-// Cancelled when interrupt_fd became readable; else an error carries what the server wrote to stderr.
+// Starts the arm's server and waits until it is ready. `message_bytes` tells ours what a request
+// is. Cancelled when interrupt_fd became readable; else an error carries what the server wrote to
+// stderr.
 absl::StatusOr<RunningServer> StartServer(const Arm& arm, uint64_t message_bytes,
                                           const std::vector<int>& cpus, int interrupt_fd);
 

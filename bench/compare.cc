@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <random>
+
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -73,19 +74,16 @@ Json RoundJson(const RoundResult& round) {
                {"server_cpu_us", round.server_cpu_us},
                {"client_cpu_us", round.client_cpu_us},
                {"steal", round.steal}};
-  json["server_syscalls"] = round.server_syscalls >= 0 ? Json(round.server_syscalls) : Json(nullptr);
+  json["server_syscalls"] =
+      round.server_syscalls >= 0 ? Json(round.server_syscalls) : Json(nullptr);
   return json;
 }
 
 Json JudgementJson(const Judgement& judgement) {
-  return {{"verdict", Name(judgement.verdict)},
-          {"pairs", judgement.pairs},
-          {"ratio", Finite(judgement.ratio_estimate)},
-          {"ratio_low", Finite(judgement.ratio_low)},
-          {"ratio_high", Finite(judgement.ratio_high)},
-          {"confidence", kLookConfidence},
-          {"more_pairs", judgement.more_pairs},
-          {"reachable", Finite(judgement.reachable)}};
+  return {{"verdict", Name(judgement.verdict)},         {"pairs", judgement.pairs},
+          {"ratio", Finite(judgement.ratio_estimate)},  {"ratio_low", Finite(judgement.ratio_low)},
+          {"ratio_high", Finite(judgement.ratio_high)}, {"confidence", kLookConfidence},
+          {"more_pairs", judgement.more_pairs},         {"reachable", Finite(judgement.reachable)}};
 }
 
 // The metrics beside the gating one: estimate and interval, and whether they differ at all, with
@@ -105,12 +103,13 @@ Json SecondaryJson(const State& state, const CompareOptions& options) {
   Json json = Json::object();
   for (size_t i = 0; i < metrics.size(); ++i) {
     const bool differs = adjusted[i] < 0.05;
-    json[metrics[i]->key] = {
-        {"ratio", Finite(std::exp(estimates[i].estimate))},
-        {"ratio_low", Finite(std::exp(estimates[i].low))},
-        {"ratio_high", Finite(std::exp(estimates[i].high))},
-        {"p_holm", Finite(adjusted[i])},
-        {"difference", !differs ? "none found" : estimates[i].estimate > 0 ? "higher" : "lower"}};
+    json[metrics[i]->key] = {{"ratio", Finite(std::exp(estimates[i].estimate))},
+                             {"ratio_low", Finite(std::exp(estimates[i].low))},
+                             {"ratio_high", Finite(std::exp(estimates[i].high))},
+                             {"p_holm", Finite(adjusted[i])},
+                             {"difference", !differs                    ? "none found"
+                                            : estimates[i].estimate > 0 ? "higher"
+                                                                        : "lower"}};
   }
   return json;
 }
@@ -121,11 +120,13 @@ Json ScenarioJson(const State& state, const CompareOptions& options) {
     if (state.pairs.empty()) break;
     const double a = stats::Median(Values(state, metric, true));
     const double b = stats::Median(Values(state, metric, false));
-    medians[metric.key] = {{"a", a >= 0 ? Json(a) : Json(nullptr)}, {"b", b >= 0 ? Json(b) : Json(nullptr)}};
+    medians[metric.key] = {{"a", a >= 0 ? Json(a) : Json(nullptr)},
+                           {"b", b >= 0 ? Json(b) : Json(nullptr)}};
   }
   Json pairs = Json::array();
   for (const Pair& pair : state.pairs) {
-    pairs.push_back({{"first", pair.a_first ? "a" : "b"}, {"a", RoundJson(pair.a)}, {"b", RoundJson(pair.b)}});
+    pairs.push_back(
+        {{"first", pair.a_first ? "a" : "b"}, {"a", RoundJson(pair.a)}, {"b", RoundJson(pair.b)}});
   }
   Json json = {{"name", state.scenario.name},
                {"connections", state.scenario.connections},
@@ -142,7 +143,8 @@ Json ScenarioJson(const State& state, const CompareOptions& options) {
 
 class Comparison {
  public:
-  Comparison(const CompareOptions& options, const std::function<void(const CompareProgress&)>& progress)
+  Comparison(const CompareOptions& options,
+             const std::function<void(const CompareProgress&)>& progress)
       : options_(options), progress_(progress), order_(options.seed), begun_(Clock::now()) {
     for (const Scenario& scenario : options.scenarios) states_.push_back({.scenario = scenario});
   }
@@ -169,7 +171,8 @@ class Comparison {
 
  private:
   bool AnyOpen() const {
-    return std::any_of(states_.begin(), states_.end(), [](const State& state) { return !state.done; });
+    return std::any_of(states_.begin(), states_.end(),
+                       [](const State& state) { return !state.done; });
   }
 
   int64_t LeftNs() const {
@@ -190,7 +193,8 @@ class Comparison {
     }
     int64_t left = 0;
     for (const State& other : states_) {
-      if (!other.done) left += other.pair_ns * (options_.pairs_max - static_cast<int>(other.pairs.size()));
+      if (!other.done)
+        left += other.pair_ns * (options_.pairs_max - static_cast<int>(other.pairs.size()));
     }
     progress_({.scenario = state.scenario.name,
                .pair = pairs + 1,
@@ -243,7 +247,8 @@ class Comparison {
     state.voids.push_back({{"arm", of_a ? "a" : "b"}, {"why", why}});
     if (++state.void_in_row < kVoidInRowMax) return absl::OkStatus();
     return absl::InternalError(absl::StrCat(kVoidInRowMax, " rounds of ", state.scenario.name,
-                                            " in a row were void; the last, of '", arm, "': ", why));
+                                            " in a row were void; the last, of '", arm,
+                                            "': ", why));
   }
 
   void JudgeNow(State& state, bool last) {
@@ -251,7 +256,9 @@ class Comparison {
     state.judgement = Judge(LogRatios(state, gate), options_.margin, gate.lower_is_better, last);
     state.judged = true;
     state.done = state.judgement.final;
-    Tell(state, absl::StrFormat("%s after %d pairs: %s", state.scenario.name, state.pairs.size(),
+    const size_t pairs = state.pairs.size();
+    Tell(state, absl::StrFormat("%s after %d %s: %s", state.scenario.name, pairs,
+                                pairs == 1 ? "pair" : "pairs",
                                 state.done ? Name(state.judgement.verdict) : "not decided yet"));
   }
 

@@ -20,8 +20,8 @@ namespace bench {
 namespace {
 
 // In the child, between fork and exec: only async-signal-safe calls.
-[[noreturn]] void BecomeProgram(char* const* argv, const cpu_set_t* cpus, int out, int err, int failed,
-                                pid_t parent) {
+[[noreturn]] void BecomeProgram(char* const* argv, const cpu_set_t* cpus, int out, int err,
+                                int failed, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the parent died before the line above
   setpgid(0, 0);                        // Ctrl-C is for the parent, which ends us in order
@@ -59,7 +59,8 @@ absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
   process.err_ = memfd_create("stderr", MFD_CLOEXEC);
   int failed[2];
   if (process.out_ < 0 || process.err_ < 0 || pipe2(failed, O_CLOEXEC) != 0) {
-    return absl::ResourceExhaustedError(absl::StrCat("no descriptor for a process: ", strerror(errno)));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no descriptor for a process: ", strerror(errno)));
   }
   std::vector<char*> words;
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
@@ -70,8 +71,8 @@ absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
   const pid_t parent = getpid();
   process.pid_ = fork();
   if (process.pid_ == 0) {
-    BecomeProgram(words.data(), cpus.empty() ? nullptr : &set, process.out_, process.err_, failed[1],
-                  parent);
+    BecomeProgram(words.data(), cpus.empty() ? nullptr : &set, process.out_, process.err_,
+                  failed[1], parent);
   }
   close(failed[1]);
   if (process.pid_ < 0) {
@@ -127,7 +128,8 @@ Process::Waited Process::Wait(int64_t timeout_ns, int interrupt_fd) {
   if (ended_) return Waited::kEnded;
   pollfd fds[2] = {{.fd = pidfd_, .events = POLLIN, .revents = 0},
                    {.fd = interrupt_fd, .events = POLLIN, .revents = 0}};
-  const timespec timeout = {.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
+  const timespec timeout = {.tv_sec = timeout_ns / 1'000'000'000,
+                            .tv_nsec = timeout_ns % 1'000'000'000};
   if (ppoll(fds, 2, &timeout, nullptr) <= 0) return Waited::kTimeout;
   if (fds[0].revents == 0) return Waited::kInterrupted;
   int status = 0;
@@ -161,8 +163,8 @@ absl::StatusOr<std::vector<std::string>> SplitWords(const std::string& command) 
     }
   }
   if (quote != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("'", command, "': a ", std::string(1, quote),
-                                                   " is not closed"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", command, "': a ", std::string(1, quote), " is not closed"));
   }
   if (in_word) words.push_back(word);
   return words;

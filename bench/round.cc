@@ -25,16 +25,28 @@ std::string Seconds(int64_t ns) { return absl::StrFormat("%dms", ns / 1'000'000)
 
 std::vector<std::string> LoadCommand(const Scenario& scenario, const RoundPlan& plan,
                                      const RunningServer& server, double pace) {
-  std::vector<std::string> argv = {OwnExecutable(), "load", absl::StrCat(server.port),
-                                   "--service", plan.service,
-                                   "--connections", absl::StrCat(scenario.connections),
-                                   "--size", absl::StrCat(scenario.message_bytes, "B"),
-                                   "--depth", absl::StrCat(scenario.depth),
-                                   "--backend", plan.client_backend,
-                                   "--warmup", Seconds(plan.warmup_ns),
-                                   "--duration", Seconds(plan.window_ns),
-                                   "--server-pid", absl::StrCat(server.process.pid()),
-                                   "--json", "-", "--quiet"};
+  std::vector<std::string> argv = {OwnExecutable(),
+                                   "load",
+                                   absl::StrCat(server.port),
+                                   "--service",
+                                   plan.service,
+                                   "--connections",
+                                   absl::StrCat(scenario.connections),
+                                   "--size",
+                                   absl::StrCat(scenario.message_bytes, "B"),
+                                   "--depth",
+                                   absl::StrCat(scenario.depth),
+                                   "--backend",
+                                   plan.client_backend,
+                                   "--warmup",
+                                   Seconds(plan.warmup_ns),
+                                   "--duration",
+                                   Seconds(plan.window_ns),
+                                   "--server-pid",
+                                   absl::StrCat(server.process.pid()),
+                                   "--json",
+                                   "-",
+                                   "--quiet"};
   if (pace > 0) argv.insert(argv.end(), {"--pace", absl::StrFormat("%.3f", pace)});
   return argv;
 }
@@ -59,8 +71,9 @@ absl::StatusOr<Part> PlayPart(const Arm& arm, const Scenario& scenario, const Ro
     if (!part.load["valid"].get<bool>()) part.void_why = load->Errors();
   }
   if (server->process.Wait(0, -1) == Process::Waited::kEnded) {
-    return absl::InternalError(absl::StrCat("the server of arm '", arm.name, "' ended in mid-round, with exit code ",
-                                            server->process.exit_code(), ": ", server->process.Errors()));
+    return absl::InternalError(
+        absl::StrCat("the server of arm '", arm.name, "' ended in mid-round, with exit code ",
+                     server->process.exit_code(), ": ", server->process.Errors()));
   }
   auto syscalls = StopServer(arm, std::move(*server), plan.interrupt_fd);
   if (!syscalls.ok()) return syscalls.status();
@@ -78,12 +91,14 @@ absl::StatusOr<double> FullSpeed(const Arm& arm, const Scenario& scenario, const
   auto part = PlayPart(arm, scenario, plan, 0);
   if (!part.ok()) return part.status();
   if (!part->void_why.empty()) {
-    return absl::InternalError(absl::StrCat("arm '", arm.name, "', ", scenario.name, ": ", part->void_why));
+    return absl::InternalError(
+        absl::StrCat("arm '", arm.name, "', ", scenario.name, ": ", part->void_why));
   }
   return part->load["throughput_rps"].get<double>();
 }
 
-absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario, const RoundPlan& plan) {
+absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario,
+                                      const RoundPlan& plan) {
   const stats::CpuTimes before = stats::ReadCpuTimes();
   RoundResult result;
   auto full = PlayPart(arm, scenario, plan, 0);
@@ -102,7 +117,8 @@ absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario, 
   result.server_syscalls = paced->server_syscalls;
   const double achieved = Number(paced->load, "pace", "achieved_rps");
   if (achieved < kPaceHeld * scenario.pace_rps) {
-    result.void_why = absl::StrFormat("the pace was not held: %.0f/s of %.0f/s", achieved, scenario.pace_rps);
+    result.void_why =
+        absl::StrFormat("the pace was not held: %.0f/s of %.0f/s", achieved, scenario.pace_rps);
   }
   result.steal = stats::StealShare(before, stats::ReadCpuTimes());
   if (result.steal > kStealMax) {

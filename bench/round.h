@@ -28,19 +28,20 @@ struct RoundPlan {
   int interrupt_fd = -1;            // becomes readable when the user wants an end
 };
 
-// One arm's figures of one round. Both parts start the server and the load generator afresh: at full
-// speed (closed loop), then paced.
+// One arm's figures of one round. Both parts start the server and the load generator afresh: at
+// full speed (closed loop), then paced.
 struct RoundResult {
-  double requests_per_s = 0, p99_ns = 0;  // at full speed
+  double requests_per_s = 0, p99_ns = 0;        // at full speed
   double server_cpu_us = 0, client_cpu_us = 0;  // a request, paced
   double server_syscalls = -1;                  // a request, paced; -1: the server doesn't tell
-  double steal = 0;      // share of the machine's CPU time that others took
-  std::string void_why;  // why the round doesn't count; "" where it does
+  double steal = 0;                             // share of the machine's CPU time that others took
+  std::string void_why;                         // why the round doesn't count; "" where it does
 };
 
 // Plays a round. An error ends the comparison: the arm doesn't start, or dies (its stderr is in the
 // message); Cancelled: interrupted. A round with errors of the load, or off its pace, is void.
-absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario, const RoundPlan& plan);
+absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario,
+                                      const RoundPlan& plan);
 
 // The arm's requests a second at full speed; for finding a pace that all arms can hold.
 absl::StatusOr<double> FullSpeed(const Arm& arm, const Scenario& scenario, const RoundPlan& plan);

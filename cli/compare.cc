@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-
 #include <algorithm>
 #include <chrono>
 #include <csignal>
@@ -10,8 +9,9 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <random>
+
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -51,17 +51,18 @@ struct CompareFlags {
 
 std::vector<std::string> MetricChoices() {
   std::vector<std::string> keys;
-  for (const bench::Metric& metric : bench::kMetrics) keys.push_back(metric.key);
+  for (const bench::Metric& metric : bench::kMetrics) keys.emplace_back(metric.key);
   return keys;
 }
 
 void Declare(Flags& flags, CompareFlags& f) {
   f.flags = &flags;
   flags.Group("Arms")
-      .Repeated("--arm ARM", &f.arms,
-                "twice, A and then B: a backend (epoll, io_uring), NAME=serve FLAGS, NAME=PATH serve "
-                "FLAGS (another build), or NAME=COMMAND with {port} (any echo server on 127.0.0.1); "
-                "without it, epoll and io_uring")
+      .Repeated(
+          "--arm ARM", &f.arms,
+          "twice, A and then B: a backend (epoll, io_uring), NAME=serve FLAGS, NAME=PATH serve "
+          "FLAGS (another build), or NAME=COMMAND with {port} (any echo server on 127.0.0.1); "
+          "without it, epoll and io_uring")
       .Group("Scenario (without these: 64 × 64 B, 1000 × 64 B and 64 × 16 KiB)")
       .Count("-c,--connections", &f.connections, {1, 1'000'000}, "connections")
       .Bytes("-s,--size SIZE", &f.message_bytes, {1, 1 << 30}, "of a request")
@@ -73,20 +74,25 @@ void Declare(Flags& flags, CompareFlags& f) {
       .Percent("--margin PERCENT", &f.margin, {0.001, 1}, "the difference that matters")
       .Duration("--budget TIME", &f.budget_ns, {1'000'000'000, 86'400'000'000'000},
                 "after which it says what it can")
-      .Count("--pairs", &f.pairs, {1, 80}, "of rounds for each scenario, at most; looks at 10, 20, 40, 80")
+      .Count("--pairs", &f.pairs, {1, 80},
+             "of rounds for each scenario, at most; looks at 10, 20, 40, 80")
       .Group("Rounds")
       .Duration("--warmup TIME", &f.warmup_ns, {0, 60'000'000'000}, "of each part, not measured")
-      .Duration("--window TIME", &f.window_ns, {10'000'000, 600'000'000'000}, "measured, of each part")
+      .Duration("--window TIME", &f.window_ns, {10'000'000, 600'000'000'000},
+                "measured, of each part")
       .Choice("--client-backend", &f.client_backend, BackendChoices(),
               "of the load generator, the same for both arms")
       .Text("--server-cpus LIST", &f.server_cpus, "where the servers run (default: the first CPU)")
-      .Text("--client-cpus LIST", &f.client_cpus, "where the load generator runs (default: another core)")
+      .Text("--client-cpus LIST", &f.client_cpus,
+            "where the load generator runs (default: another core)")
       .Count("--seed", &f.seed, {1, ~0ull}, "of the order within pairs; without it, a random one")
       .Group("Output")
-      .Text("-o,--output FILE", &f.output, "the result (default: results/compare-TIME-MACHINE.json)")
+      .Text("-o,--output FILE", &f.output,
+            "the result (default: results/compare-TIME-MACHINE.json)")
       .Switch("-q,--quiet", &f.quiet, "no progress")
       .Example("ringside compare", "epoll against io_uring in three scenarios")
-      .Example("ringside compare --arm old='./ringside.old serve' --arm new=serve -c 256", "two builds")
+      .Example("ringside compare --arm old='./ringside.old serve' --arm new=serve -c 256",
+               "two builds")
       .Example("ringside compare --arm epoll --arm mine='./my_server --port {port}'",
                "any echo server against ours");
 }
@@ -102,7 +108,8 @@ absl::StatusOr<std::vector<bench::Arm>> Arms(const CompareFlags& f) {
   for (const std::string& text : texts) {
     auto arm = bench::ParseArm(text, io::BackendNames());
     if (!arm.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("--arm: ", std::string(arm.status().message())));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--arm: ", std::string(arm.status().message())));
     }
     arms.push_back(*arm);
   }
@@ -111,7 +118,8 @@ absl::StatusOr<std::vector<bench::Arm>> Arms(const CompareFlags& f) {
 }
 
 std::vector<bench::Scenario> Scenarios(const CompareFlags& f) {
-  const bool own = f.flags->Given("connections") || f.flags->Given("size") || f.flags->Given("depth");
+  const bool own =
+      f.flags->Given("connections") || f.flags->Given("size") || f.flags->Given("depth");
   const auto scenario = [&](uint64_t connections, uint64_t bytes, uint64_t depth, double pace) {
     std::string name = absl::StrCat(connections, " × ", report::FormatBytes(bytes));
     if (depth > 1) absl::StrAppend(&name, " × depth ", depth);
@@ -126,8 +134,8 @@ std::vector<bench::Scenario> Scenarios(const CompareFlags& f) {
 
 absl::StatusOr<bench::CpuPlan> Cpus(const CompareFlags& f) {
   bench::CpuPlan plan = bench::PlanCpus();
-  for (const auto& [text, cpus] : {std::pair(&f.server_cpus, &plan.server),
-                                   std::pair(&f.client_cpus, &plan.client)}) {
+  for (const auto& [text, cpus] :
+       {std::pair(&f.server_cpus, &plan.server), std::pair(&f.client_cpus, &plan.client)}) {
     if (text->empty()) continue;
     auto list = ParseCpuList(*text);
     if (!list.ok()) return list.status();
@@ -147,7 +155,8 @@ class Progress {
     } else if (terminal_) {
       std::cerr << "\r\033[K" << progress.scenario << ": pair " << progress.pair << ", a look at "
                 << progress.next_look << "; at most "
-                << report::FormatDuration((progress.left_ns + 999'999'999) / 1'000'000'000 * 1'000'000'000)
+                << report::FormatDuration((progress.left_ns + 999'999'999) / 1'000'000'000 *
+                                          1'000'000'000)
                 << " left" << std::flush;
     }
   }
@@ -169,15 +178,17 @@ std::string UtcTime(const char* format) {
 }
 
 std::string DefaultOutput(const std::string& machine_id) {
-  return absl::StrCat("results/compare-", UtcTime("%Y%m%d-%H%M%S"), "-", machine_id.substr(0, 8), ".json");
+  return absl::StrCat("results/compare-", UtcTime("%Y%m%d-%H%M%S"), "-", machine_id.substr(0, 8),
+                      ".json");
 }
 
 // A scenario that got slower outweighs one that can't be told.
 int ExitCode(const nlohmann::ordered_json& json) {
   int code = kExitOk;
   for (const auto& scenario : json["scenarios"]) {
-    const std::string verdict =
-        scenario["verdict"].is_null() ? "cannot tell" : scenario["verdict"]["verdict"].get<std::string>();
+    const std::string verdict = scenario["verdict"].is_null()
+                                    ? "cannot tell"
+                                    : scenario["verdict"]["verdict"].get<std::string>();
     if (verdict == "slower") return kExitRegression;
     if (verdict == "cannot tell") code = kExitCannotTell;
   }
@@ -192,8 +203,8 @@ absl::Status CheckBackends(const std::vector<bench::Arm>& arms) {
       if (std::find(arm.command.begin(), arm.command.end(), name) == arm.command.end()) continue;
       const absl::Status status = io::ProbeBackend(name);
       if (!status.ok()) {
-        return absl::UnavailableError(absl::StrCat("skipped: arm '", arm.name, "' needs ", name, ", and ",
-                                                   std::string(status.message())));
+        return absl::UnavailableError(absl::StrCat("skipped: arm '", arm.name, "' needs ", name,
+                                                   ", and ", std::string(status.message())));
       }
     }
   }
@@ -218,20 +229,19 @@ int Run(const CompareFlags& f) {
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
 
   Signals signals;
-  const bench::CompareOptions options = {
-      .a = (*arms)[0],
-      .b = (*arms)[1],
-      .scenarios = Scenarios(f),
-      .plan = {.cpus = *cpus,
-               .client_backend = client_backend,
-               .warmup_ns = f.warmup_ns,
-               .window_ns = f.window_ns,
-               .interrupt_fd = signals.fd()},
-      .metric = f.metric,
-      .margin = f.margin,
-      .budget_ns = f.budget_ns,
-      .pairs_max = static_cast<int>(f.pairs),
-      .seed = f.seed != 0 ? f.seed : std::random_device()()};
+  const bench::CompareOptions options = {.a = (*arms)[0],
+                                         .b = (*arms)[1],
+                                         .scenarios = Scenarios(f),
+                                         .plan = {.cpus = *cpus,
+                                                  .client_backend = client_backend,
+                                                  .warmup_ns = f.warmup_ns,
+                                                  .window_ns = f.window_ns,
+                                                  .interrupt_fd = signals.fd()},
+                                         .metric = f.metric,
+                                         .margin = f.margin,
+                                         .budget_ns = f.budget_ns,
+                                         .pairs_max = static_cast<int>(f.pairs),
+                                         .seed = f.seed != 0 ? f.seed : std::random_device()()};
   const Progress progress(f.quiet);
   nlohmann::ordered_json json;
   bool interrupted = false;

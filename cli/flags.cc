@@ -190,8 +190,8 @@ Flags& Flags::Repeated(const std::string& names, std::vector<std::string>* value
 }
 
 Flags& Flags::Count(const std::string& names, uint64_t* value, Range range, std::string help) {
-  return Add(names,
-             Ranged("N", "number", value, range, &ParseCount, &report::FormatCount, std::move(help)));
+  return Add(names, Ranged("N", "number", value, range, &ParseCount, &report::FormatCount,
+                           std::move(help)));
 }
 
 Flags& Flags::Bytes(const std::string& names, uint64_t* value, Range range, std::string help) {

@@ -19,10 +19,14 @@ int64_t Now() {
 
 const char* Name(loadgen::LoadProgress::Phase phase) {
   switch (phase) {
-    case loadgen::LoadProgress::Phase::kConnecting: return "connecting";
-    case loadgen::LoadProgress::Phase::kWarmup: return "warming up";
-    case loadgen::LoadProgress::Phase::kMeasuring: return "measuring";
-    case loadgen::LoadProgress::Phase::kDraining: return "draining";
+    case loadgen::LoadProgress::Phase::kConnecting:
+      return "connecting";
+    case loadgen::LoadProgress::Phase::kWarmup:
+      return "warming up";
+    case loadgen::LoadProgress::Phase::kMeasuring:
+      return "measuring";
+    case loadgen::LoadProgress::Phase::kDraining:
+      return "draining";
   }
   return "";
 }
@@ -34,7 +38,8 @@ Live::Live(const loadgen::LoadOptions& options, bool quiet)
 
 void Live::Show(const loadgen::LoadProgress& progress) {
   const int64_t now = Now();
-  const double rate = (progress.requests - last_requests_) * 1e9 / std::max<int64_t>(1, now - last_at_ns_);
+  const double rate =
+      (progress.requests - last_requests_) * 1e9 / std::max<int64_t>(1, now - last_at_ns_);
   last_at_ns_ = now;
   last_requests_ = progress.requests;
   std::string left;

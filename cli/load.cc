@@ -1,8 +1,11 @@
+#include "loadgen/load.h"
+
 #include <unistd.h>
 
 #include <cstdio>
 #include <iostream>
 #include <memory>
+
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
@@ -12,7 +15,6 @@
 #include "cli/values.h"
 #include "io/endpoint.h"
 #include "io/threads.h"
-#include "loadgen/load.h"
 #include "loadgen/load_json.h"
 #include "report/files.h"
 #include "report/text.h"
@@ -55,16 +57,19 @@ void Declare(Flags& flags, LoadFlags& f) {
              "send so many in all, instead of measuring for a time; without a warm-up")
       .Bytes("-s,--size SIZE", &f.message_bytes, {1, 1 << 30}, "of a request (64, 16KiB)")
       .Count("--depth", &f.depth, {1, 65536}, "requests in flight on each connection")
-      .Rate("--pace RATE", &f.pace, {0.001, 1e9},
-            "requests a second (100k): bursts of one on each connection, evenly spaced; without it, "
-            "each reply brings the next request (closed loop)")
-      .Duration("--warmup TIME", &f.warmup_ns, {0, 3'600'000'000'000}, "load that is not measured, first")
+      .Rate(
+          "--pace RATE", &f.pace, {0.001, 1e9},
+          "requests a second (100k): bursts of one on each connection, evenly spaced; without it, "
+          "each reply brings the next request (closed loop)")
+      .Duration("--warmup TIME", &f.warmup_ns, {0, 3'600'000'000'000},
+                "load that is not measured, first")
       .Choice("--service", &f.service, loadgen::ServiceNames(),
               "what the server speaks, so that each reply can be verified")
       .Group("Client")
       .Choice("-b,--backend", &f.backend, BackendChoices(),
               "the event loop; auto is io_uring where it runs, else epoll")
-      .Count("-t,--threads", &f.threads, {1, 1024}, "each has a loop and its share of the connections")
+      .Count("-t,--threads", &f.threads, {1, 1024},
+             "each has a loop and its share of the connections")
       .Text("--cpus LIST", &f.cpus, "pin thread i to the i-th of these CPUs (0,2-3)")
       .Duration("--connect-timeout TIME", &f.connect_timeout_ns, {1'000'000, 3'600'000'000'000},
                 "for all connections to open and be answered once")
@@ -133,12 +138,12 @@ int Run(const LoadFlags& f) {
   const absl::Status backend = UseBackend(kName, &options->backend);
   if (!backend.ok()) return Fail(kName, backend, kExitFailed);
   constexpr uint64_t kOtherDescriptors = 32;
-  const absl::Status allowed = io::AllowDescriptors(
-      f.connections + kOtherDescriptors + 4 * f.threads);
+  const absl::Status allowed =
+      io::AllowDescriptors(f.connections + kOtherDescriptors + 4 * f.threads);
   if (!allowed.ok()) {
-    return Fail(kName, absl::ResourceExhaustedError(
-                           absl::StrCat("-c ", f.connections, ": ",
-                                        std::string(allowed.message()))),
+    return Fail(kName,
+                absl::ResourceExhaustedError(
+                    absl::StrCat("-c ", f.connections, ": ", std::string(allowed.message()))),
                 kExitFailed);
   }
 

@@ -1,5 +1,6 @@
 #include <iostream>
 #include <memory>
+
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
@@ -34,8 +35,10 @@ struct ServeFlags {
 };
 
 void Declare(Flags& flags, ServeFlags& f) {
-  flags.Positional("ADDRESS", &f.address,
-                   "where to listen: 9999 (loopback), HOST:PORT, [IPV6]:PORT; port 0 picks a free one")
+  flags
+      .Positional(
+          "ADDRESS", &f.address,
+          "where to listen: 9999 (loopback), HOST:PORT, [IPV6]:PORT; port 0 picks a free one")
       .Group("Serving")
       .Choice("-b,--backend", &f.backend, BackendChoices(),
               "the event loop; auto is io_uring where it runs, else epoll")
@@ -47,11 +50,13 @@ void Declare(Flags& flags, ServeFlags& f) {
              "the size of a request of echo, for counting them; without it, a receive is a request")
       .Switch("--json", &f.json, "the ready line and the summary as JSON, a line each")
       .Group("Limits")
-      .Count("--backlog", &f.backlog, {1, 1 << 30},
-             "connections that may wait to be accepted, a listener; the kernel caps it at somaxconn")
+      .Count(
+          "--backlog", &f.backlog, {1, 1 << 30},
+          "connections that may wait to be accepted, a listener; the kernel caps it at somaxconn")
       .Count("--connections-max", &f.connections_max, {1, 16'000'000},
              "stop accepting at so many, a thread")
-      .Bytes("--recv-buffer-bytes", &f.recv_buffer_bytes, {64, 16 << 20}, "the size of a receive buffer")
+      .Bytes("--recv-buffer-bytes", &f.recv_buffer_bytes, {64, 16 << 20},
+             "the size of a receive buffer")
       .Count("--recv-buffers", &f.recv_buffers, {1, 32768},
              "io_uring: receive buffers, a thread (epoll has one)")
       .Bytes("--pending-bytes", &f.pending_bytes, {1024, 1 << 30},

@@ -2,8 +2,8 @@
 
 namespace cli {
 
-// SIGINT and SIGTERM, taken as events instead of interrupting anything. Made before the first thread
-// of a program, which all inherit the blocked signals.
+// SIGINT and SIGTERM, taken as events instead of interrupting anything. Made before the first
+// thread of a program, which all inherit the blocked signals.
 class Signals {
  public:
   Signals();

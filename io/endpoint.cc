@@ -45,7 +45,7 @@ absl::StatusOr<HostAndService> Split(const std::string& text) {
   if (rest.front() == '[') {
     const size_t close = rest.find(']');
     if (close == std::string::npos) return Malformed(text, "the ']' is missing");
-    if (close + 2 > rest.size() || rest[close + 1] != ':') {
+    if (close + 2 >= rest.size() || rest[close + 1] != ':') {
       return Malformed(text, "the port is missing");
     }
     return HostAndService{rest.substr(1, close - 1), rest.substr(close + 2)};

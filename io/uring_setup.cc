@@ -127,10 +127,10 @@ bool KernelHasReceiveTotal() {
 
 std::string UringFeatures::ToString() const {
   std::vector<std::string> have = {"multishot accept", "multishot receive", "buffer ring"};
-  if (defer_taskrun) have.push_back("DEFER_TASKRUN");
-  if (coop_taskrun) have.push_back("COOP_TASKRUN");
-  if (registered_ring) have.push_back("registered ring");
-  if (receive_total) have.push_back("receive byte cap");
+  if (defer_taskrun) have.emplace_back("DEFER_TASKRUN");
+  if (coop_taskrun) have.emplace_back("COOP_TASKRUN");
+  if (registered_ring) have.emplace_back("registered ring");
+  if (receive_total) have.emplace_back("receive byte cap");
   return absl::StrJoin(have, ", ");
 }
 

@@ -28,9 +28,14 @@ class Generator {
   using Client = typename Service::Client;
 
   Generator(const LoadOptions& options, Load::Shared& shared, uint32_t thread)
-      : options_(options), shared_(shared), thread_(thread), out_(shared.results[thread].result),
-        connections_(Share(options.connections)), budget_(Share(options.requests)),
-        client_({.message_bytes = options.message_bytes}), loop_(*this, options.loop) {
+      : options_(options),
+        shared_(shared),
+        thread_(thread),
+        out_(shared.results[thread].result),
+        connections_(Share(options.connections)),
+        budget_(Share(options.requests)),
+        client_({.message_bytes = options.message_bytes}),
+        loop_(*this, options.loop) {
     sessions_.resize(connections_);
     times_.resize(static_cast<size_t>(connections_) * options.depth);
   }
@@ -89,7 +94,8 @@ class Generator {
     Session& session = sessions_[c.index];
     received_bytes_ += in.size();
     const services::Received got = client_.OnReceive(session.service, in);
-    if (got.corrupt_bytes != 0) [[unlikely]] NoteCorruption(c, session, got);
+    if (got.corrupt_bytes != 0) [[unlikely]]
+      NoteCorruption(c, session, got);
     uint32_t replies = got.replies;
     if (replies > session.in_flight) [[unlikely]] {
       out_.errors.surplus += replies - session.in_flight;
@@ -106,8 +112,8 @@ class Generator {
 
   void OnEnd(Loop& loop, io::Connection& c) noexcept {
     Session& session = sessions_[c.index];
-    const bool expected = phase_ == Phase::kClosing ||
-                          (Service::kOncePerConnection && session.in_flight == 0);
+    const bool expected =
+        phase_ == Phase::kClosing || (Service::kOncePerConnection && session.in_flight == 0);
     if (!expected && !session.failed) {
       ++out_.errors.closed_by_server;
       session.failed = true;
@@ -150,7 +156,8 @@ class Generator {
     bool open = false, answered = false, sending = false, failed = false, corrupt = false;
   };
 
-  static constexpr uint32_t kConnectsInFlight = 256;  // no more: a backlog is to fill, not to overflow
+  static constexpr uint32_t kConnectsInFlight =
+      256;  // no more: a backlog is to fill, not to overflow
   static constexpr size_t kCorruptionsKept = 8;
   static constexpr int64_t kClosingNs = 1'000'000'000;
   static constexpr int64_t kGlanceNs = 1'000'000;  // while waiting for other threads
@@ -190,16 +197,23 @@ class Generator {
     const Phase before = phase_;
     int64_t wait = 0;
     switch (phase_) {
-      case Phase::kOpening: wait = StepOpening(now); break;
-      case Phase::kWarmup: StepWarmup(now); break;
-      case Phase::kMeasuring: StepMeasuring(now); break;
+      case Phase::kOpening:
+        wait = StepOpening(now);
+        break;
+      case Phase::kWarmup:
+        StepWarmup(now);
+        break;
+      case Phase::kMeasuring:
+        StepMeasuring(now);
+        break;
       case Phase::kDraining:
         if ((in_flight_ == 0 && owed_ == 0) || now >= drain_deadline_ || Idle()) StartClosing(now);
         break;
       case Phase::kClosing:
         if (Idle() || now >= closing_deadline_) phase_ = Phase::kDone;
         break;
-      case Phase::kDone: break;
+      case Phase::kDone:
+        break;
     }
     if (phase_ != before) return 0;  // the next phase has its say before the loop sleeps
     if (phase_ == Phase::kOpening) return wait;
@@ -222,16 +236,22 @@ class Generator {
 
   // By count: nothing is left to begin, and nothing under way.
   bool AllDone() const {
-    return ByCount() && budget_ == 0 && owed_ == 0 && in_flight_ == 0 && connecting_ == 0 && to_open_ == 0;
+    return ByCount() && budget_ == 0 && owed_ == 0 && in_flight_ == 0 && connecting_ == 0 &&
+           to_open_ == 0;
   }
 
   int64_t NextDeadline() const {
     switch (phase_) {
-      case Phase::kWarmup: return std::min(window_begin_, NextBurst());
-      case Phase::kMeasuring: return std::min(phase_end_, NextBurst());
-      case Phase::kDraining: return drain_deadline_;
-      case Phase::kClosing: return closing_deadline_;
-      default: return INT64_MAX / 2;
+      case Phase::kWarmup:
+        return std::min(window_begin_, NextBurst());
+      case Phase::kMeasuring:
+        return std::min(phase_end_, NextBurst());
+      case Phase::kDraining:
+        return drain_deadline_;
+      case Phase::kClosing:
+        return closing_deadline_;
+      default:
+        return INT64_MAX / 2;
     }
   }
 
@@ -244,7 +264,8 @@ class Generator {
   int64_t StepOpening(int64_t now) {
     if (!waiting_) {
       const bool all = to_open_ == 0 && connecting_ == 0 && in_flight_ == 0 && owed_ == 0;
-      if (!all && now < connect_deadline_) return std::min(kGlanceNs * 100, connect_deadline_ - now);
+      if (!all && now < connect_deadline_)
+        return std::min(kGlanceNs * 100, connect_deadline_ - now);
       if (now >= connect_deadline_) {
         out_.errors.connect_timed_out += connecting_ + to_open_;
         to_open_ = 0;
@@ -275,7 +296,8 @@ class Generator {
     if (options_.pace > 0) {
       burst_interval_ = options_.connections / options_.pace * 1e9;
       burst_first_ = start + burst_interval_ * thread_ / options_.threads;
-      const double first = std::max(0.0, std::ceil((earliest_begin - burst_first_) / burst_interval_));
+      const double first =
+          std::max(0.0, std::ceil((earliest_begin - burst_first_) / burst_interval_));
       window_begin_ = burst_first_ + static_cast<int64_t>(first * burst_interval_);
       const double bursts = std::max(1.0, std::round(length / burst_interval_));
       length = static_cast<int64_t>(bursts * burst_interval_);
@@ -324,9 +346,8 @@ class Generator {
     out_.errors.unanswered += in_flight_;
     SetPhase(Phase::kClosing);
     closing_deadline_ = now + kClosingNs;
-    loop_.ForEachConnection([this](io::Connection& c) {
-      sessions_[c.index].open ? loop_.End(c) : loop_.Abort(c);
-    });
+    loop_.ForEachConnection(
+        [this](io::Connection& c) { sessions_[c.index].open ? loop_.End(c) : loop_.Abort(c); });
   }
 
   void Conclude() {

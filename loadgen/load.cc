@@ -38,7 +38,8 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
   into->bytes.received += from.bytes.received;
   into->bytes.corrupt += from.bytes.corrupt;
   MergeErrors(from.errors, &into->errors);
-  into->corruptions.insert(into->corruptions.end(), from.corruptions.begin(), from.corruptions.end());
+  into->corruptions.insert(into->corruptions.end(), from.corruptions.begin(),
+                           from.corruptions.end());
   if (into->problem.empty()) into->problem = from.problem;
   into->latency.Merge(from.latency);
   into->cpu_ns += from.cpu_ns;
@@ -86,7 +87,8 @@ void RunThreads(const LoadOptions& options, Load::Shared& shared,
 
 std::vector<std::string> ServiceNames() { return services::All::Names(); }
 
-Load::Load(LoadOptions options) : options_(std::move(options)), shared_(std::make_unique<Shared>()) {
+Load::Load(LoadOptions options)
+    : options_(std::move(options)), shared_(std::make_unique<Shared>()) {
   options_.threads = std::max(1u, std::min(options_.threads, options_.connections));
 }
 
@@ -132,8 +134,9 @@ LoadProgress Load::Progress() const {
   for (const ThreadProgress& thread : shared_->progress) {
     progress.requests += thread.requests.load(std::memory_order_relaxed);
     progress.open += thread.open.load(std::memory_order_relaxed);
-    progress.phase = std::min(progress.phase, static_cast<LoadProgress::Phase>(
-                                                  thread.phase.load(std::memory_order_relaxed)));
+    progress.phase =
+        std::min(progress.phase,
+                 static_cast<LoadProgress::Phase>(thread.phase.load(std::memory_order_relaxed)));
   }
   return progress;
 }

@@ -25,12 +25,13 @@ struct LoadOptions {
   uint32_t connections = 64;
   uint32_t depth = 1;  // requests in flight on each connection, at most
   uint32_t threads = 1;
-  std::vector<int> cpus;       // thread i is pinned to cpus[i mod size]; empty: not pinned
+  std::vector<int> cpus;        // thread i is pinned to cpus[i mod size]; empty: not pinned
   uint64_t message_bytes = 64;  // a request
   uint64_t requests = 0;        // in all; 0: as many as fit in duration_ns
   int64_t duration_ns = 10'000'000'000;
   int64_t warmup_ns = 1'000'000'000;
-  double pace = 0;  // requests per second, in evenly spaced bursts of one on each connection; 0: closed loop
+  double pace =
+      0;  // requests per second, in evenly spaced bursts of one on each connection; 0: closed loop
   int64_t connect_timeout_ns = 10'000'000'000;  // for all connections to open and be answered once
   int64_t drain_timeout_ns = 2'000'000'000;     // for the last replies, at the end
   pid_t server_pid = 0;  // whose CPU time is measured over the same window; 0: nobody's
@@ -44,14 +45,14 @@ struct Corruption {
 };
 
 struct LoadErrors {
-  io::ErrorCounts by_errno;         // connections that failed to open, or broke
-  uint64_t connect_failed = 0;      // of these, before they were open
-  uint64_t connect_timed_out = 0;   // not open when connect_timeout_ns had passed
-  uint64_t closed_by_server = 0;    // connections that the server ended, without an error
-  uint64_t unanswered = 0;          // requests without a reply when drain_timeout_ns had passed
-  uint64_t surplus = 0;             // replies that nobody asked for
+  io::ErrorCounts by_errno;        // connections that failed to open, or broke
+  uint64_t connect_failed = 0;     // of these, before they were open
+  uint64_t connect_timed_out = 0;  // not open when connect_timeout_ns had passed
+  uint64_t closed_by_server = 0;   // connections that the server ended, without an error
+  uint64_t unanswered = 0;         // requests without a reply when drain_timeout_ns had passed
+  uint64_t surplus = 0;            // replies that nobody asked for
   uint64_t corrupt_connections = 0;
-  uint64_t service = 0;             // the service's own proof failed: `problem` says how
+  uint64_t service = 0;  // the service's own proof failed: `problem` says how
   uint64_t total() const {
     return by_errno.total() + connect_timed_out + closed_by_server + unanswered + surplus +
            corrupt_connections + service;
@@ -65,7 +66,8 @@ struct LoadResult {
   uint64_t requests_total = 0;  // answered, warm-up and opening included
   struct {
     uint64_t requested = 0, opened = 0, answered = 0, silent = 0;
-    uint64_t requests_min = 0, requests_median = 0, requests_max = 0;  // on a connection, in the window
+    uint64_t requests_min = 0, requests_median = 0,
+             requests_max = 0;  // on a connection, in the window
   } connections;
   struct {
     uint64_t sent = 0, received = 0, corrupt = 0;  // over the whole run
@@ -110,8 +112,8 @@ class Load {
   LoadProgress Progress() const;
   // Becomes readable (poll(2)) when the run has ended.
   int ended_fd() const;
-  // Waits for the end. The status is a thread's failure to run at all; errors of the load itself are
-  // in the result.
+  // Waits for the end. The status is a thread's failure to run at all; errors of the load itself
+  // are in the result.
   absl::Status Wait(LoadResult* result);
 
   struct Shared;

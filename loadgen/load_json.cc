@@ -101,11 +101,10 @@ Json ToJson(const LoadOptions& options, const LoadResult& result) {
                     {"late_max_ns", result.pace_late_max_ns}};
   }
   if (result.server_cpu_ns >= 0) {
-    json["server"] = {{"pid", options.server_pid},
-                      {"cpu_us_per_request", PerRequest(result.server_cpu_ns / 1e3, result.requests)},
-                      {"cpu_share", result.duration_s > 0
-                                        ? result.server_cpu_ns / 1e9 / result.duration_s
-                                        : 0}};
+    json["server"] = {
+        {"pid", options.server_pid},
+        {"cpu_us_per_request", PerRequest(result.server_cpu_ns / 1e3, result.requests)},
+        {"cpu_share", result.duration_s > 0 ? result.server_cpu_ns / 1e9 / result.duration_s : 0}};
   }
   return json;
 }

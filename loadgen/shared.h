@@ -34,7 +34,7 @@ struct ThreadResult {
 // What the threads of one run share.
 struct Load::Shared {
   std::atomic<bool> interrupted{false};
-  std::atomic<uint32_t> opening;    // threads whose connections are not all answered yet
+  std::atomic<uint32_t> opening;     // threads whose connections are not all answered yet
   std::atomic<int64_t> start_at{0};  // when the warm-up begins; 0: not known yet
   std::atomic<uint32_t> running{0};
   io::Waker ended;
@@ -42,7 +42,7 @@ struct Load::Shared {
   std::vector<ThreadProgress> progress;
   std::vector<ThreadResult> results;
   std::mutex mutex;
-  std::vector<std::function<void()>> wakes;    // of the loops that run
+  std::vector<std::function<void()>> wakes;       // of the loops that run
   std::function<std::string(LoadResult*)> prove;  // the service's proof over all threads
 
   // The last thread to have its connections open starts the clock for all.

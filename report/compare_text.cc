@@ -1,7 +1,8 @@
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -48,16 +49,17 @@ std::string Interval(const Json& estimate) {
 std::string Value(const std::string& key, const Json& value) {
   if (value.is_null()) return "–";
   const double number = value.get<double>();
-  if (key == "requests_per_s") return FormatCount(static_cast<uint64_t>(number + 0.5));
+  if (key == "requests_per_s") return FormatCount(static_cast<uint64_t>(std::llround(number)));
   if (key == "p99_ns") return FormatDuration(static_cast<int64_t>(number));
-  if (key == "server_cpu_us") return absl::StrFormat("%.2f µs", number);
-  return absl::StrFormat(number < 1 ? "%.3f" : "%.2f", number);
+  if (key == "server_cpu_us" || key == "client_cpu_us") return absl::StrFormat("%.2f µs", number);
+  return number < 1 ? absl::StrFormat("%.3f", number) : absl::StrFormat("%.2f", number);
 }
 
 std::string Label(const std::string& key, const Json& scenario) {
   const std::string pace = FormatRate(scenario["pace_rps"].get<double>());
   if (key == "server_cpu_us") return absl::StrCat("server CPU a request, at ", pace);
   if (key == "server_syscalls") return absl::StrCat("system calls a request, at ", pace);
+  if (key == "client_cpu_us") return absl::StrCat("client CPU a request, at ", pace);
   if (key == "requests_per_s") return "requests/s, full speed";
   return "p99 latency, full speed";
 }
@@ -66,13 +68,12 @@ std::string Noun(const std::string& key, const Json& scenario) {
   const std::string pace = FormatRate(scenario["pace_rps"].get<double>());
   if (key == "server_cpu_us") return absl::StrCat("server CPU a request at ", pace);
   if (key == "server_syscalls") return absl::StrCat("system calls a request at ", pace);
+  if (key == "client_cpu_us") return absl::StrCat("client CPU a request at ", pace);
   if (key == "requests_per_s") return "requests/s";
   return "p99 latency";
 }
 
-std::string Unsigned(double ratio) {
-  return absl::StrFormat("%.1f %%", std::abs(ratio - 1) * 100);
-}
+std::string Unsigned(double ratio) { return absl::StrFormat("%.1f %%", std::abs(ratio - 1) * 100); }
 
 // "io_uring is faster than epoll: 6.2 % less server CPU a request at 100k/s (…)."
 std::string Sentence(const Json& compare, const Json& scenario) {
@@ -92,14 +93,15 @@ std::string Sentence(const Json& compare, const Json& scenario) {
                                 verdict["confidence"].get<double>() * 100,
                                 Percent(verdict["ratio_low"].get<double>()),
                                 Percent(verdict["ratio_high"].get<double>()), pairs)
-              : absl::StrFormat("%d pairs", pairs);
-  const std::string difference = absl::StrCat(Unsigned(ratio), ratio < 1 ? " less " : " more ", noun);
+              : absl::StrCat(pairs, pairs == 1 ? " pair" : " pairs");
+  const std::string difference =
+      absl::StrCat(Unsigned(ratio), ratio < 1 ? " less " : " more ", noun);
   if (name == "faster" || name == "slower") {
     return absl::StrCat(b, " is ", name, " than ", a, ": ", difference, " (", evidence, ").");
   }
   if (name == "same") {
-    return absl::StrCat(b, " is the same as ", a, " within ", margin, ": ", difference, " (", evidence,
-                        ").");
+    return absl::StrCat(b, " is the same as ", a, " within ", margin, ": ", difference, " (",
+                        evidence, ").");
   }
   if (name == "small difference") {
     return absl::StrCat(b, " differs a little from ", a, ": ", difference, ", and ", margin,
@@ -110,15 +112,16 @@ std::string Sentence(const Json& compare, const Json& scenario) {
     more = absl::StrCat(" About ", verdict["more_pairs"].get<int>(),
                         " more pairs would tell: --budget, --pairs.");
   }
-  return absl::StrCat("Can't tell whether ", b, " is faster or slower than ", a, " by more than ", margin, ": ", difference, " (",
-                      evidence, ").", more);
+  return absl::StrCat("Can't tell whether ", b, " is faster or slower than ", a, " by more than ",
+                      margin, ": ", difference, " (", evidence, ").", more);
 }
 
 std::string Table(const Json& compare, const Json& scenario) {
   constexpr size_t kLabel = 40, kValue = 12, kDifference = 30;
   const std::string a = compare["a"]["name"], b = compare["b"]["name"], gate = compare["metric"];
-  std::string text = absl::StrCat(Left(scenario["name"].get<std::string>(), kLabel + 2), Right(a, kValue),
-                                  Right(b, kValue), "   ", b, " against ", a, "\n");
+  std::string text =
+      absl::StrCat(Left(scenario["name"].get<std::string>(), kLabel + 2), Right(a, kValue),
+                   Right(b, kValue), "   ", b, " against ", a, "\n");
   std::vector<std::string> keys = {gate};
   for (const auto& item : scenario["medians"].items()) {
     if (item.key() != gate) keys.push_back(item.key());
@@ -128,9 +131,12 @@ std::string Table(const Json& compare, const Json& scenario) {
     const Json& medians = scenario["medians"][key];
     const bool gating = key == gate;
     const bool known = gating || scenario["secondary"].contains(key);
-    const Json& estimate = gating ? scenario["verdict"] : known ? scenario["secondary"][key] : Json();
+    const Json& estimate = gating  ? scenario["verdict"]
+                           : known ? scenario["secondary"][key]
+                                   : Json();
     const std::string word = !known ? "" : gating ? estimate["verdict"] : estimate["difference"];
-    std::string line = absl::StrCat("  ", Left(Label(key, scenario), kLabel), Right(Value(key, medians["a"]), kValue),
+    std::string line = absl::StrCat("  ", Left(Label(key, scenario), kLabel),
+                                    Right(Value(key, medians["a"]), kValue),
                                     Right(Value(key, medians["b"]), kValue), "   ",
                                     Left(known ? Interval(estimate) : "", kDifference), word);
     while (line.back() == ' ') line.pop_back();
@@ -138,8 +144,8 @@ std::string Table(const Json& compare, const Json& scenario) {
   }
   const size_t voids = scenario["void_pairs"].size();
   if (voids > 0) {
-    absl::StrAppend(&text, "  ", voids, voids == 1 ? " pair was" : " pairs were", " void: ",
-                    scenario["void_pairs"].back()["why"].get<std::string>(), "\n");
+    absl::StrAppend(&text, "  ", voids, voids == 1 ? " pair was" : " pairs were",
+                    " void: ", scenario["void_pairs"].back()["why"].get<std::string>(), "\n");
   }
   return text;
 }
@@ -147,13 +153,15 @@ std::string Table(const Json& compare, const Json& scenario) {
 }  // namespace
 
 std::string CompareText(const Json& compare) {
-  std::string text = absl::StrCat("\n", compare["a"]["name"].get<std::string>(), " against ",
-                                  compare["b"]["name"].get<std::string>(), ", ",
-                                  compare["service"].get<std::string>(), " over loopback TCP",
-                                  compare["interrupted"].get<bool>() ? ", interrupted" : "", "\n\n");
-  for (const Json& scenario : compare["scenarios"]) absl::StrAppend(&text, Table(compare, scenario), "\n");
+  std::string text = absl::StrCat(
+      "\n", compare["a"]["name"].get<std::string>(), " against ",
+      compare["b"]["name"].get<std::string>(), ", ", compare["service"].get<std::string>(),
+      " over loopback TCP", compare["interrupted"].get<bool>() ? ", interrupted" : "", "\n\n");
+  for (const Json& scenario : compare["scenarios"])
+    absl::StrAppend(&text, Table(compare, scenario), "\n");
   for (const Json& scenario : compare["scenarios"]) {
-    absl::StrAppend(&text, Left(scenario["name"].get<std::string>(), 18), Sentence(compare, scenario), "\n");
+    absl::StrAppend(&text, Left(scenario["name"].get<std::string>(), 18),
+                    Sentence(compare, scenario), "\n");
   }
   return text;
 }

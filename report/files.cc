@@ -14,8 +14,8 @@ namespace report {
 namespace {
 
 absl::Status FileError(const std::string& path, const char* what, int error) {
-  return absl::InternalError(absl::StrCat("can't ", what, " ", path, ": ", strerrorname_np(error), " (",
-                                          strerror(error), ")"));
+  return absl::InternalError(absl::StrCat("can't ", what, " ", path, ": ", strerrorname_np(error),
+                                          " (", strerror(error), ")"));
 }
 
 int WriteAll(int fd, const std::string& text) {
@@ -32,7 +32,8 @@ int WriteAll(int fd, const std::string& text) {
 absl::Status WriteFile(const std::string& path, const std::string& text) {
   if (path == "-") {
     std::cout << text << std::flush;
-    return std::cout.good() ? absl::OkStatus() : absl::InternalError("can't write to standard output");
+    return std::cout.good() ? absl::OkStatus()
+                            : absl::InternalError("can't write to standard output");
   }
   const std::string temporary = absl::StrCat(path, ".", getpid(), ".tmp");
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

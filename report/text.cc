@@ -1,8 +1,10 @@
 #include "report/text.h"
 
-#include <nlohmann/json.hpp>
+#include <cmath>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -47,11 +49,11 @@ std::vector<std::string> ErrorParts(const Json& load) {
 }
 
 std::string ConnectionsLine(const Json& connections) {
-  std::string line = absl::StrCat(
-      FormatCount(connections["opened"].get<uint64_t>()), " of ",
-      FormatCount(connections["requested"].get<uint64_t>()), " opened, ",
-      FormatCount(connections["answered"].get<uint64_t>()), " answered, ",
-      FormatCount(connections["silent"].get<uint64_t>()), " silent");
+  std::string line =
+      absl::StrCat(FormatCount(connections["opened"].get<uint64_t>()), " of ",
+                   FormatCount(connections["requested"].get<uint64_t>()), " opened, ",
+                   FormatCount(connections["answered"].get<uint64_t>()), " answered, ",
+                   FormatCount(connections["silent"].get<uint64_t>()), " silent");
   if (connections["requests_max"].get<uint64_t>() > 0) {
     absl::StrAppend(&line, "; ", FormatCount(connections["requests_min"].get<uint64_t>()), " to ",
                     FormatCount(connections["requests_max"].get<uint64_t>()), " requests each");
@@ -70,18 +72,20 @@ std::string LatencyLine(const Json& latency) {
 
 std::string BytesLine(const Json& bytes) {
   const uint64_t corrupt = bytes["corrupt"].get<uint64_t>();
-  return absl::StrCat(FormatBytes(bytes["sent"].get<uint64_t>()), " sent, ",
-                      FormatBytes(bytes["received"].get<uint64_t>()), " received, ",
-                      corrupt == 0 ? "every byte verified"
-                                   : absl::StrCat(FormatCount(corrupt), " bytes corrupt"));
+  return absl::StrCat(
+      FormatBytes(bytes["sent"].get<uint64_t>()), " sent, ",
+      FormatBytes(bytes["received"].get<uint64_t>()), " received, ",
+      corrupt == 0 ? "every byte verified" : absl::StrCat(FormatCount(corrupt), " bytes corrupt"));
 }
 
 std::string CostLine(const Json& side, bool syscalls) {
   std::string line = absl::StrFormat("%.2f µs CPU", side["cpu_us_per_request"].get<double>());
   if (syscalls) {
-    absl::StrAppendFormat(&line, " and %.3f system calls", side["syscalls_per_request"].get<double>());
+    absl::StrAppendFormat(&line, " and %.3f system calls",
+                          side["syscalls_per_request"].get<double>());
   }
-  return absl::StrCat(line, " a request; ", absl::StrFormat("%.0f", side["cpu_share"].get<double>() * 100),
+  return absl::StrCat(line, " a request; ",
+                      absl::StrFormat("%.0f", side["cpu_share"].get<double>() * 100),
                       " % of its CPU time");
 }
 
@@ -89,8 +93,9 @@ std::string CostLine(const Json& side, bool syscalls) {
 
 std::string ReadyText(const Json& ready) {
   return absl::StrCat("ringside: ", ready["service"].get<std::string>(), " on ",
-                      ready["address"].get<std::string>(), " (", ready["backend"].get<std::string>(),
-                      ", ", Counted(ready["threads"].get<uint64_t>(), "thread"), ")\n");
+                      ready["address"].get<std::string>(), " (",
+                      ready["backend"].get<std::string>(), ", ",
+                      Counted(ready["threads"].get<uint64_t>(), "thread"), ")\n");
 }
 
 std::string ServeText(const Json& summary) {
@@ -100,17 +105,18 @@ std::string ServeText(const Json& summary) {
       "\n%s on %s (%s), %s\n\n", summary["service"].get<std::string>(),
       summary["address"].get<std::string>(), summary["backend"].get<std::string>(),
       FormatDuration(static_cast<int64_t>(summary["duration_s"].get<double>() * 1e9)));
-  std::string line = absl::StrCat(FormatCount(connections["accepted"].get<uint64_t>()), " accepted, ",
-                                  FormatCount(connections["open"].get<uint64_t>()),
-                                  " open at the end");
+  std::string line =
+      absl::StrCat(FormatCount(connections["accepted"].get<uint64_t>()), " accepted, ",
+                   FormatCount(connections["open"].get<uint64_t>()), " open at the end");
   const uint64_t reset = connections["reset_at_deadline"].get<uint64_t>();
   if (reset > 0) absl::StrAppend(&line, ", ", FormatCount(reset), " reset at the drain deadline");
   text += Row("connections", line);
-  text += Row("requests", absl::StrCat(FormatCount(summary["requests"].get<uint64_t>()), " (one is: ",
-                                       summary["request_unit"].get<std::string>(), ")"));
-  text += Row("bytes", absl::StrCat(FormatBytes(summary["bytes"]["received"].get<uint64_t>()),
-                                    " received, ",
-                                    FormatBytes(summary["bytes"]["sent"].get<uint64_t>()), " sent"));
+  text +=
+      Row("requests", absl::StrCat(FormatCount(summary["requests"].get<uint64_t>()),
+                                   " (one is: ", summary["request_unit"].get<std::string>(), ")"));
+  text += Row("bytes",
+              absl::StrCat(FormatBytes(summary["bytes"]["received"].get<uint64_t>()), " received, ",
+                           FormatBytes(summary["bytes"]["sent"].get<uint64_t>()), " sent"));
   text += Row("cost", absl::StrFormat("%.2f µs CPU and %.3f system calls a request",
                                       summary["cpu_us_per_request"].get<double>(),
                                       summary["syscalls_per_request"].get<double>()));
@@ -133,17 +139,19 @@ std::string LoadText(const Json& load) {
           ? absl::StrCat("paced at ", FormatRate(load["pace"]["requested_rps"].get<double>()))
           : "closed loop";
   std::string text = absl::StrFormat(
-      "\n%s on %s (client: %s), %s × %s, depth %d, %s, %s%s\n\n", load["service"].get<std::string>(),
-      load["address"].get<std::string>(), load["backend"].get<std::string>(),
+      "\n%s on %s (client: %s), %s × %s, depth %d, %s, %s%s\n\n",
+      load["service"].get<std::string>(), load["address"].get<std::string>(),
+      load["backend"].get<std::string>(),
       Counted(load["connections"]["requested"].get<uint64_t>(), "connection"),
       FormatBytes(load["message_bytes"].get<uint64_t>()), load["depth"].get<int>(), pace,
       FormatDuration(static_cast<int64_t>(load["duration_s"].get<double>() * 1e9)),
       load["interrupted"].get<bool>() ? ", interrupted" : "");
   text += Row("requests", absl::StrCat(FormatCount(load["requests"].get<uint64_t>()), "   ",
                                        FormatCount(static_cast<uint64_t>(
-                                           load["throughput_rps"].get<double>() + 0.5)),
+                                           std::llround(load["throughput_rps"].get<double>()))),
                                        "/s"));
-  if (load["latency_ns"]["count"].get<uint64_t>() > 0) text += Row("latency", LatencyLine(load["latency_ns"]));
+  if (load["latency_ns"]["count"].get<uint64_t>() > 0)
+    text += Row("latency", LatencyLine(load["latency_ns"]));
   text += Row("connections", ConnectionsLine(load["connections"]));
   text += Row("bytes", BytesLine(load["bytes"]));
   text += Row("client", CostLine(load["client"], true));
@@ -164,9 +172,9 @@ std::string LoadFailure(const Json& load) {
   const std::string address = load["address"].get<std::string>();
   if (connections["opened"].get<uint64_t>() == 0) {
     const bool refused = load["errors"]["by_errno"].contains("ECONNREFUSED");
-    return absl::StrCat("no connection to ", address, " could be opened: ", absl::StrJoin(errors, "; "),
-                        refused ? "; nothing listens there: start a server (ringside serve "
-                                : "",
+    return absl::StrCat("no connection to ", address,
+                        " could be opened: ", absl::StrJoin(errors, "; "),
+                        refused ? "; nothing listens there: start a server (ringside serve " : "",
                         refused ? address + ")" : "");
   }
   const uint64_t silent = connections["silent"].get<uint64_t>();
@@ -178,7 +186,9 @@ std::string LoadFailure(const Json& load) {
   }
   if (errors.empty() && silent == 0) absl::StrAppend(&text, "no request was answered");
   const uint64_t lost = load["errors"]["lost_requests"].get<uint64_t>();
-  if (lost > 0) absl::StrAppend(&text, "; ", FormatCount(lost), " requests were under way on broken connections");
+  if (lost > 0)
+    absl::StrAppend(&text, "; ", FormatCount(lost),
+                    " requests were under way on broken connections");
   return text;
 }
 

@@ -131,7 +131,8 @@ absl::Status Server::Wait(ServerSummary* summary) {
   *summary = {};
   for (std::thread& thread : shared_->threads) thread.join();
   shared_->threads.clear();
-  summary->elapsed_ns = std::chrono::nanoseconds(std::chrono::steady_clock::now() - shared_->since).count();
+  summary->elapsed_ns =
+      std::chrono::nanoseconds(std::chrono::steady_clock::now() - shared_->since).count();
   absl::Status status;
   for (const ThreadResult& result : shared_->results) {
     MergeSummary(result.summary, summary);

@@ -30,15 +30,15 @@ struct ServerOptions {
 // What a server did, over all threads.
 struct ServerSummary {
   io::Counters io;
-  uint64_t requests = 0;            // answered, as the service counts them
-  uint64_t open_at_drain = 0;       // connections, when draining began
+  uint64_t requests = 0;             // answered, as the service counts them
+  uint64_t open_at_drain = 0;        // connections, when draining began
   uint64_t aborted_at_deadline = 0;  // of these, reset because the drain deadline passed
-  int64_t cpu_ns = 0;               // of the worker threads, user and system
-  int64_t elapsed_ns = 0;           // since all threads listened
+  int64_t cpu_ns = 0;                // of the worker threads, user and system
+  int64_t elapsed_ns = 0;            // since all threads listened
 };
 
-// A server: a listener (SO_REUSEPORT) and an event loop for each thread. Start() and Stop() belong to
-// one thread.
+// A server: a listener (SO_REUSEPORT) and an event loop for each thread. Start() and Stop() belong
+// to one thread.
 class Server {
  public:
   explicit Server(ServerOptions options);

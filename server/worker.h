@@ -48,7 +48,10 @@ template <class Loop, class Service>
 class Worker {
  public:
   Worker(const ServerOptions& options, Service& service, Control& control)
-      : options_(options), control_(control), responder_(service), loop_(responder_, options.loop) {}
+      : options_(options),
+        control_(control),
+        responder_(service),
+        loop_(responder_, options.loop) {}
 
   absl::StatusOr<io::Endpoint> Open(const io::Endpoint& at, bool share_port) {
     absl::Status opened = loop_.Open();

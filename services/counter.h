@@ -11,8 +11,8 @@
 
 namespace services {
 
-// Answers each line with the next number, in decimal, and a line feed. The numbers start at 1 and are
-// unique and gap-free over all threads and connections of a server.
+// Answers each line with the next number, in decimal, and a line feed. The numbers start at 1 and
+// are unique and gap-free over all threads and connections of a server.
 struct Counter {
   static constexpr std::string_view kName = "counter";
   static constexpr std::string_view kRequest = "line";

@@ -11,8 +11,8 @@
 
 namespace services {
 
-// Tells each connection the how-manieth it is, "server> You've reached me N time(s)", and closes it.
-// The server speaks first, as in RFC 867 (daytime).
+// Tells each connection the how-manieth it is, "server> You've reached me N time(s)", and closes
+// it. The server speaks first, as in RFC 867 (daytime).
 struct Greet {
   static constexpr std::string_view kName = "greet";
   static constexpr std::string_view kRequest = "connection";

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <algorithm>
 #include <vector>
 
 #include "io/bytes.h"
@@ -15,7 +15,7 @@ namespace services {
 // Immutable after construction; shared by all threads.
 class Pattern {
  public:
-  static constexpr size_t kPeriod = 65521;     // the largest prime below 2^16
+  static constexpr size_t kPeriod = 65521;      // the largest prime below 2^16
   static constexpr size_t kSliceMax = 1 << 20;  // the longest slice that Slice() gives
 
   Pattern() : bytes_(kPeriod + kSliceMax) {

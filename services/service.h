@@ -17,17 +17,19 @@
 //     struct Client {
 //       explicit Client(const ServiceOptions&);
 //       struct Session;
-//       void OnOpen(Session&, uint64_t connection) noexcept;  // number of the connection in the run
-//       Bytes Next(Session&, size_t bytes) noexcept;  // the next 1..bytes bytes of the requests; they
+//       void OnOpen(Session&, uint64_t connection) noexcept;  // number of the connection in the
+//       run Bytes Next(Session&, size_t bytes) noexcept;  // the next 1..bytes bytes of the
+//       requests; they
 //                                                     // stay valid for ever
 //       Received OnReceive(Session&, Bytes in) noexcept;  // verifies what the server sent
 //       Tally tally;  // what can be verified only over all connections
 //     };
-//     struct Tally { void Merge(const Tally&); std::string Problem() const; };  // "" where all is well
+//     struct Tally { void Merge(const Tally&); std::string Problem() const; };  // "" where all is
+//     well
 //   };
 //
-// `reply` has Write(Bytes), which takes or copies them, and Close(), which closes once they are sent.
-// A new service is one file and one line in services/all.h.
+// `reply` has Write(Bytes), which takes or copies them, and Close(), which closes once they are
+// sent. A new service is one file and one line in services/all.h.
 
 #include <cstddef>
 #include <cstdint>

@@ -31,9 +31,7 @@ void MessageThroughNullLoop(benchmark::State& state, std::string_view message) {
 
 const std::string k64(64, 'x');
 
-void NullLoopEcho64(benchmark::State& state) {
-  MessageThroughNullLoop<services::Echo>(state, k64);
-}
+void NullLoopEcho64(benchmark::State& state) { MessageThroughNullLoop<services::Echo>(state, k64); }
 BENCHMARK(NullLoopEcho64);
 
 void NullLoopCounterLine(benchmark::State& state) {

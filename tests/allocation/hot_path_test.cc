@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <array>
 #include <vector>
 
 #include "io/epoll_loop.h"
@@ -19,6 +19,7 @@
 #define RINGSIDE_SANITIZED 1
 #else
 #define RINGSIDE_SANITIZED 0
+// NOLINTEND(readability-*)
 #endif
 
 namespace {
@@ -27,6 +28,7 @@ std::atomic<uint64_t> allocations{0};
 
 #if !RINGSIDE_SANITIZED
 // glibc's own names for the allocator, so that ours can count and pass on.
+// NOLINTBEGIN(readability-*)
 extern "C" {
 void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
@@ -54,8 +56,11 @@ template <class Service>
 class Rally {
  public:
   explicit Rally(uint64_t message_bytes)
-      : service_({.message_bytes = message_bytes}), client_({.message_bytes = message_bytes}),
-        message_bytes_(message_bytes), server_sessions_(256), client_sessions_(256) {}
+      : service_({.message_bytes = message_bytes}),
+        client_({.message_bytes = message_bytes}),
+        message_bytes_(message_bytes),
+        server_sessions_(256),
+        client_sessions_(256) {}
 
   uint64_t replies() const { return latency_.count(); }
 
@@ -134,7 +139,8 @@ void ExpectNoAllocations(uint64_t message_bytes) {
   run_until(3'200);
   const uint64_t before = allocations.load();
   run_until(33'200);
-  EXPECT_EQ(allocations.load() - before, 0u) << "in 30,000 messages of " << message_bytes << " bytes";
+  EXPECT_EQ(allocations.load() - before, 0u)
+      << "in 30,000 messages of " << message_bytes << " bytes";
   EXPECT_GT(before, 0u) << "nothing was counted at all";
 }
 

@@ -26,14 +26,16 @@ Json LoadJson(std::vector<std::string> arguments, int exit_code = 0) {
 
 TEST_P(LoadOn, HasTheNamesThatScriptsRelyOn) {
   Server server({"--backend", GetParam()});
-  const Json json = LoadJson({server.port(), "--backend", GetParam(), "-d", "100ms", "--warmup", "20ms"});
+  const Json json =
+      LoadJson({server.port(), "--backend", GetParam(), "-d", "100ms", "--warmup", "20ms"});
   EXPECT_EQ(json["schema"], "ringside.load/1");
   EXPECT_EQ(json["valid"], true);
   EXPECT_NEAR(json["duration_s"].get<double>(), 0.1, 10);  // there, and in seconds
   EXPECT_GT(json["requests"].get<uint64_t>(), 0u);
   EXPECT_GT(json["throughput_rps"].get<double>(), 0);
   EXPECT_EQ(json["errors"]["total"], 0);
-  for (const char* name : {"requested", "opened", "answered"}) EXPECT_EQ(json["connections"][name], 64);
+  for (const char* name : {"requested", "opened", "answered"})
+    EXPECT_EQ(json["connections"][name], 64);
   EXPECT_EQ(json["connections"]["silent"], 0);
   EXPECT_EQ(json["bytes"]["sent"], json["bytes"]["received"]);
   EXPECT_EQ(json["bytes"]["corrupt"], 0);
@@ -58,9 +60,13 @@ TEST_P(LoadShapes, LosesNothing) {
   const auto& [backend, shape] = GetParam();
   if (!Available(backend)) GTEST_SKIP() << backend << " is not available here";
   Server server({"--backend", backend, "--size", std::to_string(shape.message_bytes)});
-  std::vector<std::string> flags = {server.port(), "--backend", backend,
-                                    "-n", std::to_string(shape.requests),
-                                    "-s", std::to_string(shape.message_bytes)};
+  std::vector<std::string> flags = {server.port(),
+                                    "--backend",
+                                    backend,
+                                    "-n",
+                                    std::to_string(shape.requests),
+                                    "-s",
+                                    std::to_string(shape.message_bytes)};
   flags.insert(flags.end(), shape.flags.begin(), shape.flags.end());
   const Json json = LoadJson(flags);
   EXPECT_EQ(json["requests"], shape.requests);
@@ -81,7 +87,8 @@ INSTANTIATE_TEST_SUITE_P(
                                      Shape{"OddSize", {"-c", "32", "--depth", "3"}, 20'000, 777},
                                      Shape{"SixteenKiB", {"-c", "64"}, 10'000, 16'384},
                                      Shape{"OneMiB", {"-c", "8"}, 200, 1 << 20},
-                                     Shape{"EightMiBDeep", {"-c", "3", "--depth", "2"}, 20, 8 << 20},
+                                     Shape{
+                                         "EightMiBDeep", {"-c", "3", "--depth", "2"}, 20, 8 << 20},
                                      Shape{"TwoThreads", {"-c", "64", "-t", "2"}, 20'000, 64},
                                      Shape{"TwoThousandConnections", {"-c", "2000"}, 20'000, 64},
                                      Shape{"Paced", {"-c", "16", "--pace", "20k"}, 4'000, 64})),
@@ -113,8 +120,8 @@ TEST_P(LoadOn, FindsAGapInTheCounter) {
 
 TEST_P(LoadOn, IsGreeted) {
   Server server({"--backend", GetParam(), "--service", "greet"});
-  const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "greet", "-c", "8",
-                              "-d", "200ms", "--warmup", "0s"});
+  const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "greet", "-c",
+                              "8", "-d", "200ms", "--warmup", "0s"});
   EXPECT_EQ(json["valid"], true);
   EXPECT_GE(json["requests"].get<uint64_t>(), 8u);
 }
@@ -122,8 +129,8 @@ TEST_P(LoadOn, IsGreeted) {
 TEST_P(LoadOn, DrivesAServerThatIsNotOurs) {
   if (!Installed("socat")) GTEST_SKIP() << "socat is not installed";
   const std::string port = FreePort();
-  bench::Process socat =
-      Start({"socat", "TCP-LISTEN:" + port + ",bind=127.0.0.1,fork,reuseaddr,backlog=128", "EXEC:cat"});
+  bench::Process socat = Start(
+      {"socat", "TCP-LISTEN:" + port + ",bind=127.0.0.1,fork,reuseaddr,backlog=128", "EXEC:cat"});
   while (RunToEnd({"sh", "-c", "echo x | socat -t 5 - TCP:127.0.0.1:" + port}).out != "x\n") {
   }
   const Json json = LoadJson({port, "--backend", GetParam(), "-c", "8", "-n", "800", "-s", "3000"});
@@ -141,7 +148,7 @@ class Corruptor {
     at.sin_family = AF_INET;
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof(at);
-    bind(listener_, reinterpret_cast<sockaddr*>(&at), size);
+    (void)bind(listener_, reinterpret_cast<sockaddr*>(&at), size);
     listen(listener_, 1);
     getsockname(listener_, reinterpret_cast<sockaddr*>(&at), &size);
     port_ = std::to_string(ntohs(at.sin_port));
@@ -172,7 +179,8 @@ class Corruptor {
 
 TEST_P(LoadOn, LocatesACorruptByte) {
   Corruptor server(10'000);
-  const Json json = LoadJson({server.port(), "--backend", GetParam(), "-c", "1", "-n", "4", "-s", "4096"}, 1);
+  const Json json =
+      LoadJson({server.port(), "--backend", GetParam(), "-c", "1", "-n", "4", "-s", "4096"}, 1);
   EXPECT_EQ(json["valid"], false);
   EXPECT_EQ(json["bytes"]["corrupt"], 1);
   EXPECT_EQ(json["bytes"]["received"], 4 * 4096);
@@ -186,7 +194,8 @@ TEST_P(LoadOn, EndsByItselfWhenTheServerDies) {
   Server server({});
   bench::Process load = Start({RINGSIDE_BINARY, "load", server.port(), "-d", "1h", "--backend",
                                GetParam(), "--warmup", "0s", "--json", "-"});
-  while (RunToEnd({"ss", "-Htn", "state", "established", "dport = :" + server.port()}).out.size() < 64 * 40) {
+  while (RunToEnd({"ss", "-Htn", "state", "established", "dport = :" + server.port()}).out.size() <
+         64 * 40) {
   }
   server.process().Signal(SIGKILL);
   const Ended ended = WaitFor(load);
@@ -204,9 +213,11 @@ TEST_P(LoadOn, KeepsThePartialResultOnCtrlC) {
   Server server({});
   for (const auto& [signal, code] : {std::pair(SIGINT, 130), std::pair(SIGTERM, 143)}) {
     const std::string file = testing::TempDir() + "ringside_load_" + GetParam() + ".json";
-    bench::Process load = Start({RINGSIDE_BINARY, "load", server.port(), "-d", "1h", "--warmup", "0s",
-                                 "--backend", GetParam(), "--json", file});
-    while (RunToEnd({"ss", "-Htn", "state", "established", "dport = :" + server.port()}).out.size() < 64 * 40) {
+    bench::Process load = Start({RINGSIDE_BINARY, "load", server.port(), "-d", "1h", "--warmup",
+                                 "0s", "--backend", GetParam(), "--json", file});
+    while (
+        RunToEnd({"ss", "-Htn", "state", "established", "dport = :" + server.port()}).out.size() <
+        64 * 40) {
     }
     load.Signal(signal);
     EXPECT_EQ(WaitFor(load).exit_code, code);
@@ -227,7 +238,8 @@ TEST(Load, SaysThatNobodyListens) {
 }
 
 TEST(Load, SaysThatTheDescriptorLimitIsTooSmall) {
-  const Ended ended = RunToEnd({"prlimit", "--nofile=100:100", RINGSIDE_BINARY, "load", "1", "-c", "1000"});
+  const Ended ended =
+      RunToEnd({"prlimit", "--nofile=100:100", RINGSIDE_BINARY, "load", "1", "-c", "1000"});
   EXPECT_EQ(ended.exit_code, 1);
   EXPECT_NE(ended.err.find("RLIMIT_NOFILE"), std::string::npos) << ended.err;
   EXPECT_NE(ended.err.find("-c 1000"), std::string::npos) << ended.err;

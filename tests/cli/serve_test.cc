@@ -26,7 +26,9 @@ class Client {
     if (connect(fd_, reinterpret_cast<sockaddr*>(&at), sizeof(at)) != 0) perror("connect");
   }
   ~Client() { close(fd_); }
-  void Send(const std::string& text) { ASSERT_EQ(write(fd_, text.data(), text.size()), ssize_t(text.size())); }
+  void Send(const std::string& text) {
+    ASSERT_EQ(write(fd_, text.data(), text.size()), ssize_t(text.size()));
+  }
   // Until `bytes` came, or the end.
   std::string Receive(size_t bytes) {
     std::string text;
@@ -63,9 +65,10 @@ TEST_P(ServeOn, GivesNetcatItsBytesBack) {
 TEST_P(ServeOn, GivesSocatTenMebibytesBack) {
   if (!Installed("socat")) GTEST_SKIP() << "socat is not installed";
   Server server({"--backend", GetParam()});
-  const Ended ended = RunToEnd({"sh", "-c",
-                           "head -c 10485760 /dev/zero | tr '\\0' 'r' | socat -t 30 - TCP:127.0.0.1:" +
-                               server.port() + " | tr -d 'r' | wc -c; exit ${PIPESTATUS:-0}"});
+  const Ended ended = RunToEnd(
+      {"sh", "-c",
+       "head -c 10485760 /dev/zero | tr '\\0' 'r' | socat -t 30 - TCP:127.0.0.1:" + server.port() +
+           " | tr -d 'r' | wc -c; exit ${PIPESTATUS:-0}"});
   EXPECT_EQ(ended.out, "0\n") << "foreign bytes; " << ended.err;
   EXPECT_EQ(server.Stop()["bytes"]["sent"], 10485760);
 }
@@ -129,8 +132,8 @@ TEST_P(ServeOn, AnswersWhatWasSentBeforeTheSignal) {
 TEST_P(ServeOn, RestartsOnItsPortFiftyTimes) {
   std::string port;
   for (int i = 0; i < 50; ++i) {
-    bench::Process process = Start({RINGSIDE_BINARY, "serve", port.empty() ? "0" : port, "--json",
-                                    "--backend", GetParam()});
+    bench::Process process = Start(
+        {RINGSIDE_BINARY, "serve", port.empty() ? "0" : port, "--json", "--backend", GetParam()});
     while (process.Output().find('\n') == std::string::npos) {
       ASSERT_NE(process.Wait(1'000'000, -1), bench::Process::Waited::kEnded) << process.Errors();
     }
@@ -163,7 +166,8 @@ TEST_P(ServeOn, Greets) {
   Server server({"--backend", GetParam(), "--service", "greet"});
   for (int i = 1; i <= 3; ++i) {
     Client client(server.port());
-    EXPECT_EQ(client.Receive(1000), "server> You've reached me " + std::to_string(i) + " time(s)\n");
+    EXPECT_EQ(client.Receive(1000),
+              "server> You've reached me " + std::to_string(i) + " time(s)\n");
   }
 }
 
@@ -194,8 +198,8 @@ TEST(Serve, RefusesAPortInUse) {
 TEST(Serve, RefusesAPrivilegedPortWithoutTheRight) {
   if (!Installed("setpriv")) GTEST_SKIP() << "setpriv is not installed";
   if (geteuid() != 0) GTEST_SKIP() << "only root can give the right away";
-  const Ended ended = RunToEnd({"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set", "-all",
-                           "--inh-caps", "-all", RINGSIDE_BINARY, "serve", "7"});
+  const Ended ended = RunToEnd({"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set",
+                                "-all", "--inh-caps", "-all", RINGSIDE_BINARY, "serve", "7"});
   if (ended.exit_code == 127 || ended.err.find("setpriv") != std::string::npos) {
     GTEST_SKIP() << "setpriv can't run it: " << ended.err;
   }

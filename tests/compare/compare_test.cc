@@ -7,10 +7,12 @@ namespace cli_tests {
 namespace {
 
 // A comparison that is as short as one can be: what is tested is that it works, not what it finds.
-const std::vector<std::string> kQuick = {"-c", "4", "--window", "50ms", "--warmup", "10ms", "--pace", "1k"};
+const std::vector<std::string> kQuick = {"-c",       "4",    "--window", "50ms",
+                                         "--warmup", "10ms", "--pace",   "1k"};
 
 Json CompareJson(std::vector<std::string> arguments, Ended* ended) {
-  const std::string file = testing::TempDir() + "ringside_compare_" + std::to_string(getpid()) + ".json";
+  const std::string file =
+      testing::TempDir() + "ringside_compare_" + std::to_string(getpid()) + ".json";
   arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "compare", "--output", file});
   arguments.insert(arguments.end(), kQuick.begin(), kQuick.end());
   *ended = RunToEnd(std::move(arguments));
@@ -54,7 +56,8 @@ TEST(Compare, FindsAServerThatIsSlowed) {
 
 TEST(Compare, ShowsWhatAnArmSaidThatDoesNotStart) {
   Ended ended;
-  CompareJson({"--arm", "epoll", "--arm", "broken=sh -c 'echo no can do >&2; exit 9' {port}"}, &ended);
+  CompareJson({"--arm", "epoll", "--arm", "broken=sh -c 'echo no can do >&2; exit 9' {port}"},
+              &ended);
   EXPECT_EQ(ended.exit_code, 1);
   EXPECT_NE(ended.err.find("no can do"), std::string::npos) << ended.err;
   EXPECT_NE(ended.err.find("exit code 9"), std::string::npos) << ended.err;
@@ -69,21 +72,24 @@ TEST(Compare, NamesAnArmThatIsNotThere) {
 
 TEST(Compare, SaysWhatItHasWhenInterrupted) {
   const std::string file = testing::TempDir() + "ringside_interrupted.json";
-  bench::Process compare = Start({RINGSIDE_BINARY, "compare", "--arm", "epoll", "--arm", "epoll", "-o",
-                                  file, "--window", "20ms", "--warmup", "0s", "-c", "4", "--margin", "0.1%"});
+  bench::Process compare =
+      Start({RINGSIDE_BINARY, "compare", "--arm", "epoll", "--arm", "epoll", "-o", file, "--window",
+             "20ms", "--warmup", "0s", "-c", "4", "--margin", "0.1%"});
   while (RunToEnd({"pgrep", "-P", std::to_string(compare.pid())}).out.empty()) {
   }
   compare.Signal(SIGINT);
   const Ended ended = WaitFor(compare);
   EXPECT_EQ(ended.exit_code, 130) << ended.err;
   EXPECT_EQ(Json::parse(std::ifstream(file))["interrupted"], true);
-  EXPECT_EQ(RunToEnd({"pgrep", "-P", std::to_string(compare.pid())}).out, "") << "children are left";
+  EXPECT_EQ(RunToEnd({"pgrep", "-P", std::to_string(compare.pid())}).out, "")
+      << "children are left";
   std::remove(file.c_str());
 }
 
 TEST(Compare, EndsWhenItsBudgetIsSpent) {
   Ended ended;
-  const Json json = CompareJson({"--arm", "epoll", "--arm", "epoll", "--budget", "1s", "--margin", "0.1%"}, &ended);
+  const Json json = CompareJson(
+      {"--arm", "epoll", "--arm", "epoll", "--budget", "1s", "--margin", "0.1%"}, &ended);
   EXPECT_LT(json["scenarios"][0]["pairs"].size(), 80u);
   EXPECT_TRUE(ended.exit_code == 5 || ended.exit_code == 0 || ended.exit_code == 4) << ended.err;
 }

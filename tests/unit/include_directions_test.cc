@@ -21,7 +21,9 @@ const Names kFolders = {"bench",  "cli",      "io",    "loadgen", "report",
 // What a folder may include besides itself: whole folders ("stats"), or single files of one.
 // tests/ is not listed: it may include all of ours.
 const std::map<std::string, Names> kAllowed = {
-    {"cli", {"server", "loadgen", "bench", "report", "stats", "io/backends.h", "io/endpoint.h", "io/threads.h"}},
+    {"cli",
+     {"server", "loadgen", "bench", "report", "stats", "io/backends.h", "io/endpoint.h",
+      "io/threads.h"}},
     {"server", {"services", "io", "stats"}},
     {"loadgen", {"services", "io", "stats"}},
     {"bench", {"report", "stats"}},

@@ -142,7 +142,8 @@ TEST(NumberTallyTest, MergesThreads) {
   EXPECT_EQ(malformed.malformed, 2u);
 }
 
-std::vector<std::byte> Requests(Echo::Client& client, Echo::Client::Session& session, size_t bytes) {
+std::vector<std::byte> Requests(Echo::Client& client, Echo::Client::Session& session,
+                                size_t bytes) {
   std::vector<std::byte> all;
   while (all.size() < bytes) {
     const Bytes out = client.Next(session, bytes - all.size());
@@ -267,9 +268,9 @@ TEST(GreetClient, ReadsTheGreeting) {
   EXPECT_EQ(client.OnReceive(session, io::AsBytes("hed me 12 time(s)\n")).replies, 1u);
   EXPECT_EQ(client.tally.lowest, 12u);
   EXPECT_EQ(client.tally.Problem(), "");
-  for (const char* wrong : {"server> You've reached me  time(s)\n", "server> You've reached me 1\n",
-                            "You've reached me 1 time(s)\n", "\n",
-                            "server> You've reached me -1 time(s)\n"}) {
+  for (const char* wrong :
+       {"server> You've reached me  time(s)\n", "server> You've reached me 1\n",
+        "You've reached me 1 time(s)\n", "\n", "server> You've reached me -1 time(s)\n"}) {
     client.tally = {};
     EXPECT_EQ(client.OnReceive(session, io::AsBytes(wrong)).replies, 1u);
     EXPECT_EQ(client.tally.malformed, 1u) << wrong;

@@ -1,11 +1,12 @@
 #include "cli/values.h"
-#include "report/format.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
 #include <cmath>
 #include <limits>
+
+#include "report/format.h"
 
 namespace cli {
 using report::FormatBytes, report::FormatCount, report::FormatDuration, report::FormatRate;
