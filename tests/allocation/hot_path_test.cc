@@ -19,7 +19,6 @@
 #define RINGSIDE_SANITIZED 1
 #else
 #define RINGSIDE_SANITIZED 0
-// NOLINTEND(readability-*)
 #endif
 
 namespace {
@@ -28,7 +27,7 @@ std::atomic<uint64_t> allocations{0};
 
 #if !RINGSIDE_SANITIZED
 // glibc's own names for the allocator, so that ours can count and pass on.
-// NOLINTBEGIN(readability-*)
+// NOLINTBEGIN(readability-*): the C library's names
 extern "C" {
 void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
@@ -46,6 +45,7 @@ void* realloc(void* old, size_t bytes) {
   return __libc_realloc(old, bytes);
 }
 }
+// NOLINTEND(readability-*)
 #endif
 
 namespace {

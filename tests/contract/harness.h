@@ -1,9 +1,10 @@
 #pragma once
 
 // What tests/contract/ shares: the list of loops, the fixture, and a Stage, a loop with a scripted
-// handler that holds the loop to its contract. Tests wait for conditions; the only deadline is there
-// to end a hang.
+// handler that holds the loop to its contract. Tests wait for conditions; the only deadline is
+// there to end a hang.
 
+#include <gtest/gtest.h>
 #include <sys/resource.h>
 
 #include <chrono>
@@ -14,8 +15,6 @@
 #include <string_view>
 #include <thread>
 #include <type_traits>
-
-#include <gtest/gtest.h>
 
 #include "io/loops.h"
 #include "io/null_loop.h"
@@ -42,12 +41,12 @@ template <class Backend>
 inline constexpr bool kHasSockets = !std::is_same_v<Backend, Null>;
 
 inline constexpr std::chrono::seconds kHang{60};
-inline constexpr std::chrono::milliseconds kTurn{10};
+inline constexpr std::chrono::milliseconds kTurn{1};
 
 // Skips a test that needs sockets, by the loop's name.
-#define NEEDS_SOCKETS(why)                                                    \
-  if (!::contract::kHasSockets<TypeParam>) {                                  \
-    GTEST_SKIP() << ::contract::LoopOf<TypeParam>::kName << ": " << why;      \
+#define NEEDS_SOCKETS(why)                                               \
+  if (!::contract::kHasSockets<TypeParam>) {                             \
+    GTEST_SKIP() << ::contract::LoopOf<TypeParam>::kName << ": " << why; \
   }
 
 inline size_t OpenDescriptors() {
@@ -101,6 +100,7 @@ class Stage {
     EXPECT_TRUE(opened.ok()) << opened;
   }
   ~Stage() {
+    server = client = {};  // what they refer to may be gone
     if (loop_) Shutdown();
     Destroy();
   }
@@ -111,7 +111,8 @@ class Stage {
   std::vector<Peer*> servers() { return script_.Ends(true); }
   std::vector<Peer*> clients() { return script_.Ends(false); }
 
-  io::Endpoint Listen(const std::string& at = "127.0.0.1:0", const io::ListenOptions& options = {}) {
+  io::Endpoint Listen(const std::string& at = "127.0.0.1:0",
+                      const io::ListenOptions& options = {}) {
     const auto endpoint = loop_->Listen(*io::Resolve(at), options);
     EXPECT_TRUE(endpoint.ok()) << endpoint.status();
     return endpoint.value_or(io::Endpoint());
@@ -140,6 +141,15 @@ class Stage {
   }
   bool RunUntilAllClosed() {
     return RunUntil([this] { return loop_->connections() == 0; });
+  }
+
+  // Checks that the loop sleeps while there is nothing to do. One that spins makes a hundred
+  // thousand turns in this time; a slow machine makes fewer than a fast one.
+  void ExpectRest() {
+    const uint64_t before = counters().turns;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+    while (std::chrono::steady_clock::now() < until) RunOnce(std::chrono::milliseconds(50));
+    EXPECT_LT(counters().turns - before, 100u) << "spins: " << State();
   }
 
   void Shutdown() {
@@ -172,8 +182,8 @@ class Stage {
   void Verify(Peer& peer, io::Bytes in) {
     const uint64_t at = peer.in.bytes();
     if (peer.in.Matches(in)) return;
-    script_.Problem(absl::StrCat("connection ", peer.tag, ": wrong bytes among the ", in.size(),
-                                 " at ", at));
+    script_.Problem(
+        absl::StrCat("connection ", peer.tag, ": wrong bytes among the ", in.size(), " at ", at));
     peer.Abort();
   }
 

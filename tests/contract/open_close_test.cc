@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cerrno>
 #include <set>
 #include <string>
@@ -63,18 +64,23 @@ void LeaveFrom(Stage<Backend>& stage, const io::Endpoint& at, Where where, bool 
   };
   other.end = [](auto& peer) { peer.Close(); };
   switch (where) {
-    case Where::kOpen: leaver.open = leave; break;
-    case Where::kReceive: leaver.receive = [leave](auto& peer, io::Bytes) { leave(peer); }; break;
-    case Where::kEnd: leaver.end = leave; break;
+    case Where::kOpen:
+      leaver.open = leave;
+      break;
+    case Where::kReceive:
+      leaver.receive = [leave](auto& peer, io::Bytes) { leave(peer); };
+      break;
+    case Where::kEnd:
+      leaver.end = leave;
+      break;
     case Where::kDrained:
       leaver.open = [](auto& peer) { peer.Send(io::AsBytes(kText)); };
       leaver.drained = leave;
       break;
   }
   stage.Connect(at);
-  ASSERT_TRUE(stage.RunUntil([&] {
-    return stage.counters().connected > 0 && stage.loop().connections() == 0;
-  }));
+  ASSERT_TRUE(stage.RunUntil(
+      [&] { return stage.counters().connected > 0 && stage.loop().connections() == 0; }));
 }
 
 TYPED_TEST(Contract, ClosesAndAbortsFromWithinEachCallback) {
@@ -116,7 +122,7 @@ TYPED_TEST(Contract, AbortLosesWhatIsQueuedAndResetsThePeer) {
 
 TYPED_TEST(Contract, CloseSendsWhatIsQueuedFirst) {
   Stage<TypeParam> stage;
-  constexpr size_t kBytes = 3'000'000;
+  constexpr size_t kBytes = 32'000'000;  // more than sockets hold
   stage.server.open = [](auto& peer) {
     while (peer.out.bytes() < kBytes) peer.Send(peer.out.Take(100'000));
     peer.Close();
@@ -124,9 +130,8 @@ TYPED_TEST(Contract, CloseSendsWhatIsQueuedFirst) {
   stage.client.receive = [&](auto& peer, io::Bytes in) { stage.Verify(peer, in); };
   stage.client.end = [](auto& peer) { peer.Close(); };
   stage.Connect(stage.Listen());
-  ASSERT_TRUE(stage.RunUntil([&] {
-    return stage.counters().connected > 0 && stage.loop().connections() == 0;
-  }));
+  ASSERT_TRUE(stage.RunUntil(
+      [&] { return stage.counters().connected > 0 && stage.loop().connections() == 0; }));
   EXPECT_EQ(stage.clients()[0]->received, kBytes);
   EXPECT_TRUE(stage.clients()[0]->ended);
 }
@@ -194,9 +199,8 @@ TYPED_TEST(Contract, HalfCloseLetsTheOtherEndAnswer) {
     peer.Close();
   };
   stage.Connect(stage.Listen());
-  ASSERT_TRUE(stage.RunUntil([&] {
-    return stage.counters().connected > 0 && stage.loop().connections() == 0;
-  }));
+  ASSERT_TRUE(stage.RunUntil(
+      [&] { return stage.counters().connected > 0 && stage.loop().connections() == 0; }));
   EXPECT_TRUE(stage.clients()[0]->ended);
   EXPECT_TRUE(stage.servers()[0]->ended);
   EXPECT_EQ(stage.clients()[0]->error, 0);
@@ -216,6 +220,25 @@ TYPED_TEST(Contract, SendsNothingAfterEnd) {
   stage.Connect(stage.Listen());
   ASSERT_TRUE(stage.RunUntil([&] { return stage.script().closes() == 2; }));
   EXPECT_EQ(got, "all");
+}
+
+TYPED_TEST(Contract, RestsOverConnectionsThatOneEndHasEnded) {
+  Stage<TypeParam> stage;
+  stage.client.open = [](auto& peer) { peer.End(); };
+  stage.Connect(stage.Listen(), 0, 3);
+  ASSERT_TRUE(stage.RunUntil([&] {
+    const auto servers = stage.servers();
+    return std::count_if(servers.begin(), servers.end(), [](auto* p) { return p->ended; }) == 3;
+  }));
+  stage.ExpectRest();
+  EXPECT_EQ(stage.script().open(), 6u);
+  for (auto* server : stage.servers()) server->End();
+  ASSERT_TRUE(stage.RunUntil([&] {
+    const auto clients = stage.clients();
+    return std::count_if(clients.begin(), clients.end(), [](auto* p) { return p->ended; }) == 3;
+  }));
+  stage.ExpectRest();  // both ends have ended, and nobody closes
+  EXPECT_EQ(stage.script().open(), 6u);
 }
 
 }  // namespace

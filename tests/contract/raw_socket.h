@@ -13,8 +13,8 @@
 
 namespace contract {
 
-// A client that is no loop's: a plain socket. Connecting over loopback ends with the handshake, which
-// needs nobody's accept(); nothing else here waits.
+// A client that is no loop's: a plain socket. Connecting over loopback ends with the handshake,
+// which needs nobody's accept(); nothing else here waits.
 class RawSocket {
  public:
   explicit RawSocket(int family = AF_INET) : fd_(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}

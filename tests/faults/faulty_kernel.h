@@ -4,8 +4,8 @@
 // calls and io_uring operations fail, fall short, come late or in another order. It does only what
 // the manual pages allow a kernel to do, so a loop has to cope with all of it.
 //
-// What befalls a call depends on three things alone: the seed, the call's kind, and how many calls of
-// that kind came before. So a seed replays, as far as the real kernel's timing does.
+// What befalls a call depends on three things alone: the seed, the call's kind, and how many calls
+// of that kind came before. So a seed replays, as far as the real kernel's timing does.
 
 #include <array>
 #include <cstdint>
@@ -43,21 +43,21 @@ struct Plan {
   double short_transfer = 0;  // fewer bytes than were asked for
   double no_buffers = 0;      // io_uring: a receive ends with ENOBUFS
   double ends_early = 0;      // io_uring: a multishot operation ends without need
-  double delayed = 0;         // io_uring: a completion comes turns later; epoll: events are shuffled
-  double waits = 0;           // a wait ends for nothing, brings one event, or submits little or nothing
-  double aborted = 0;         // accept: this peer is gone (ECONNABORTED and its kind)
-  double exhausted = 0;       // accept: no descriptor, no memory
-  double fatal = 0;           // the connection is lost: ECONNRESET, ETIMEDOUT, EPIPE, ECONNREFUSED
+  double delayed = 0;    // io_uring: a completion comes turns later; epoll: events are shuffled
+  double waits = 0;      // a wait ends for nothing, brings one event, or submits little or nothing
+  double aborted = 0;    // accept: this peer is gone (ECONNABORTED and its kind)
+  double exhausted = 0;  // accept: no descriptor, no memory
+  double fatal = 0;      // the connection is lost: ECONNRESET, ETIMEDOUT, EPIPE, ECONNREFUSED
 };
 
-// All that a connection survives, `often` each.
+// All that a connection survives, `often` each; waits, of which there are few, more often.
 Plan Benign(double often);
 
 // One fault that was injected.
 struct Fault {
   Call call;
   uint64_t nth;
-  int error;        // an errno, or 0 for what is no error
+  int error;  // an errno, or 0 for what is no error
   std::string what;
 
   friend bool operator==(const Fault&, const Fault&) = default;
@@ -122,7 +122,6 @@ class Injector {
 
   // epoll: as if more had come just now, so that an edge follows.
   void RaiseEdge(int fd);
-  bool Watches(int fd) const { return watched_.contains(fd); }
 
   // io_uring, the way in.
   void OnPrepared(io_uring_sqe* sqe);
@@ -139,10 +138,10 @@ class Injector {
   std::array<uint64_t, kCalls> counts_ = {};
   std::vector<Scripted> scripted_;
   std::vector<Fault> log_;
-  std::unordered_map<int, Watched> watched_;        // by descriptor
-  std::unordered_map<uint64_t, Call> operations_;   // what a user_data stands for
-  std::unordered_map<uint64_t, int> replaced_;      // results of operations that aren't performed
-  std::unordered_map<uint64_t, int> ends_with_;     // ... of those that we cancel
+  std::unordered_map<int, Watched> watched_;       // by descriptor
+  std::unordered_map<uint64_t, Call> operations_;  // what a user_data stands for
+  std::unordered_map<uint64_t, int> replaced_;     // results of operations that aren't performed
+  std::unordered_map<uint64_t, int> ends_with_;    // ... of those that we cancel
   std::vector<uint64_t> to_cancel_;
   std::unordered_set<Call> held_calls_;
   std::vector<Held> held_;  // in the order in which they came
@@ -173,10 +172,9 @@ class FaultyKernel {
   }
   template <class Deliver>
   bool DeliverDelayed(Deliver&& deliver) {
-    for (const Completion& due : injector_->TakeDue()) {
-      deliver(due.user_data, due.result, due.flags);
-    }
-    return injector_->due_later();
+    const std::vector<Completion> due = injector_->TakeDue();
+    for (const Completion& c : due) deliver(c.user_data, c.result, c.flags);
+    return !due.empty() || injector_->due_later();
   }
 
  private:

@@ -1,0 +1,157 @@
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <thread>
+
+#include "tests/contract/harness.h"
+
+namespace contract {
+namespace {
+
+// How many descriptors of this process are of the kernel's kind `name`.
+int CountDescriptors(const std::string& name) {
+  int count = 0;
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    count += std::filesystem::read_symlink(entry.path(), gone) == "anon_inode:" + name;
+  }
+  return count;
+}
+
+TYPED_TEST(Contract, RunsOnWhatItIsNamedAfter) {
+  const Stage<TypeParam> stage;
+  const std::string_view name = LoopOf<TypeParam>::kName;
+  EXPECT_EQ(CountDescriptors("[io_uring]"), name == "io_uring");
+  EXPECT_EQ(CountDescriptors("[eventpoll]"), name == "epoll");
+}
+
+TYPED_TEST(Contract, WakeEndsAWaitForEver) {
+  Stage<TypeParam> stage;
+  constexpr int kTimes = 200;
+  std::atomic<int> asked = 0, woken = 0;
+  std::thread waker([&] {
+    for (int i = 1; i <= kTimes; ++i) {
+      asked = i;
+      stage.loop().Wake();
+      woken.wait(i - 1);  // a wake-up that is lost ends here
+    }
+  });
+  while (woken < kTimes) {
+    stage.RunOnce(io::kForever);
+    if (woken < asked) {
+      ++woken;
+      woken.notify_one();
+    }
+  }
+  waker.join();
+}
+
+TYPED_TEST(Contract, WakeBeforeTheWaitEndsIt) {
+  Stage<TypeParam> stage;
+  for (int i = 0; i < 100; ++i) {
+    stage.loop().Wake();
+    if (i % 3 == 0) stage.loop().Wake();  // two may count as one
+    stage.RunOnce(io::kForever);
+  }
+  stage.ExpectRest();
+}
+
+TYPED_TEST(Contract, ASignalHandlerWakes) {
+  Stage<TypeParam> stage;
+  static std::atomic<LoopOf<TypeParam>*> loop;
+  static std::atomic<bool> came;
+  loop = &stage.loop();
+  came = false;
+  struct sigaction action = {}, before;
+  action.sa_handler = [](int) {
+    came = true;
+    loop.load()->Wake();
+  };
+  sigaction(SIGUSR1, &action, &before);
+  std::thread sender([self = pthread_self()] { pthread_kill(self, SIGUSR1); });
+  while (!came) stage.RunOnce(io::kForever);
+  sender.join();
+  sigaction(SIGUSR1, &before, nullptr);
+}
+
+TYPED_TEST(Contract, RunOnceWithoutTimeDoesNotWait) {
+  Stage<TypeParam> stage;
+  stage.Listen();
+  for (int i = 0; i < 1000; ++i) stage.RunOnce(io::Nanos::zero());  // ends
+  for (int i = 0; i < 1000; ++i) stage.RunOnce(io::Nanos(-1));
+  for (int i = 0; i < 3; ++i) stage.RunOnce(std::chrono::microseconds(100));
+  EXPECT_LE(stage.counters().turns, 2003u);
+  EXPECT_EQ(stage.counters().errors.total(), 0u);
+}
+
+// Brings `count` connections to echo without end.
+template <class Backend>
+void KeepBusy(Stage<Backend>& stage, uint64_t count) {
+  stage.ServeEcho();
+  stage.client.open = stage.client.drained = [](auto& peer) { peer.Send(peer.out.Take(10'000)); };
+  stage.client.receive = [&](auto& peer, io::Bytes in) { stage.Verify(peer, in); };
+  stage.Connect(stage.Listen(), 0, count);
+  ASSERT_TRUE(stage.RunUntil([&] {
+    return stage.script().open() == 2 * count && stage.counters().received_bytes > 4'000'000;
+  }));
+}
+
+TYPED_TEST(Contract, ShutdownClosesBusyConnections) {
+  Stage<TypeParam> stage;
+  KeepBusy(stage, 100);
+  stage.Shutdown();
+  EXPECT_EQ(stage.script().closes(), 200u);
+  for (auto& peer : stage.script().peers()) EXPECT_EQ(peer.connection, nullptr);
+  EXPECT_EQ(stage.loop().Connect(*io::Resolve("9"), 0).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  stage.Shutdown();  // again: nothing
+}
+
+TYPED_TEST(Contract, DestructionClosesBusyConnections) {
+  Stage<TypeParam> stage;
+  KeepBusy(stage, 100);
+  stage.Destroy();
+  EXPECT_EQ(stage.script().closes(), 200u);
+}
+
+TYPED_TEST(Contract, ShutdownClosesWhatIsStillConnecting) {
+  Stage<TypeParam> stage;
+  stage.Connect(stage.Listen(), 0, 10);
+  stage.Shutdown();
+  const auto clients = stage.clients();
+  EXPECT_EQ(clients.size(), 10u);
+  for (auto* client : clients) EXPECT_EQ(client->connection, nullptr);
+}
+
+TYPED_TEST(Contract, ShutdownTakesThePortBack) {
+  Stage<TypeParam> stage, next;
+  const io::Endpoint at = stage.Listen();
+  stage.RunOnce(io::Nanos::zero());
+  stage.Shutdown();
+  const auto listening = next.loop().Listen(at, {});
+  EXPECT_TRUE(listening.ok()) << listening.status();
+}
+
+TYPED_TEST(Contract, ALoopThatWasNeverOpenedGoesQuietly) {
+  Script<TypeParam> script(65536);
+  const LoopOf<TypeParam> loop(script);
+}
+
+TYPED_TEST(Contract, ForEachConnectionNamesEachOnce) {
+  Stage<TypeParam> stage;
+  stage.Connect(stage.Listen(), 0, 20);
+  ASSERT_TRUE(stage.RunUntil([&] { return stage.script().open() == 40; }));
+  stage.server.end = [](auto& peer) { peer.Close(); };
+  for (auto* client : stage.clients()) {
+    if (client->tag % 2 == 0) client->Close();
+  }
+  ASSERT_TRUE(stage.RunUntil([&] { return stage.loop().connections() == 20; }));
+  std::vector<uint32_t> seen;
+  stage.loop().ForEachConnection([&](io::Connection& c) { seen.push_back(c.index); });
+  EXPECT_EQ(seen.size(), 20u);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(std::unique(seen.begin(), seen.end()), seen.end());
+}
+
+}  // namespace
+}  // namespace contract

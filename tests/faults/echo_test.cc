@@ -1,0 +1,131 @@
+// Echo under all faults at once and under each alone, seed by seed.
+
+#include <set>
+
+#include "io/errors.h"
+#include "tests/faults/echo_workload.h"
+
+namespace faults {
+namespace {
+
+template <class Backend>
+class EchoFaults : public BackendTest<Backend> {
+ protected:
+  // Under faults that a connection survives, each byte of each life comes back.
+  static void ExpectAllEchoed(const Workload& workload, uint64_t seeds) {
+    uint64_t faults = 0;
+    for (const uint64_t seed : Seeds(seeds)) {
+      SCOPED_TRACE("RINGSIDE_FAULT_SEED=" + std::to_string(seed));
+      const Outcome outcome = RunEcho<Backend>(workload, seed);
+      EXPECT_EQ(outcome.completed, workload.lives);
+      const std::map<int, int> all_well = {{0, workload.lives}};
+      EXPECT_EQ(outcome.server_closes, all_well);
+      EXPECT_EQ(outcome.client_closes, all_well);
+      faults += outcome.server_faults->log().size();
+      if (testing::Test::HasFailure()) return;
+    }
+    EXPECT_GT(faults, 0u) << "nothing was tested";
+  }
+};
+
+TYPED_TEST_SUITE(EchoFaults, Backends, BackendNames);
+
+TYPED_TEST(EchoFaults, ShortTransfers) {
+  this->ExpectAllEchoed({.server = {.short_transfer = 0.3}}, 3);
+}
+
+TYPED_TEST(EchoFaults, InterruptedCalls) {
+  this->ExpectAllEchoed({.server = {.interrupted = 0.3}}, 3);
+}
+
+TYPED_TEST(EchoFaults, NotReadyAlthoughReady) {
+  this->ExpectAllEchoed({.server = {.not_ready = 0.3}}, 3);
+}
+
+TYPED_TEST(EchoFaults, WaitsThatEndForNothing) {
+  this->ExpectAllEchoed({.server = {.waits = 0.4}}, 3);
+}
+
+TYPED_TEST(EchoFaults, DelayedAndReordered) {
+  this->ExpectAllEchoed({.server = {.delayed = 0.4}}, 3);
+}
+
+TYPED_TEST(EchoFaults, AcceptFails) {
+  this->ExpectAllEchoed(
+      {.server = {.ends_early = 0.5, .aborted = 0.4, .exhausted = 0.05}, .messages = 4}, 3);
+}
+
+TYPED_TEST(EchoFaults, ReceivesEndEarlyOrFindNoBuffer) {
+  const Plan plan = {.short_transfer = 0.1, .no_buffers = 0.3, .ends_early = 0.3, .delayed = 0.1};
+  if (!std::is_same_v<TypeParam, Uring>) GTEST_SKIP() << "the kernel takes no buffers of epoll's";
+  this->ExpectAllEchoed({.server = plan}, 3);
+}
+
+TYPED_TEST(EchoFaults, EverythingAtOnce) {
+  this->ExpectAllEchoed({.server = Benign(0.08), .client = Benign(0.04), .messages = 20}, 20);
+}
+
+TYPED_TEST(EchoFaults, ManyMessages) {
+  this->ExpectAllEchoed({.server = Benign(0.05), .lives = 32, .messages = 400}, 1);
+}
+
+TYPED_TEST(EchoFaults, TinyRings) {
+  Workload workload = {.server = Benign(0.1), .messages = 20};
+  workload.options.submission_entries = 4;
+  workload.options.completion_entries = 8;
+  this->ExpectAllEchoed(workload, 5);
+}
+
+TYPED_TEST(EchoFaults, FewSmallBuffersAndATightBound) {
+  Workload workload = {.server = Benign(0.1), .messages = 10, .message_max = 50'000};
+  workload.options.recv_buffer_bytes = 512;
+  workload.options.recv_buffers = 4;
+  workload.options.pending_bytes_max = 2000;
+  this->ExpectAllEchoed(workload, 5);
+}
+
+TYPED_TEST(EchoFaults, MoreClientsThanSlots) {
+  Workload workload = {.server = Benign(0.1), .lives = 64, .messages = 5};
+  workload.options.connections_max = 32;  // just enough: the loop stops accepting all the time
+  this->ExpectAllEchoed(workload, 3);
+}
+
+// Connections are lost at random. Each dies of an errno that was injected, once; the others don't
+// notice.
+TYPED_TEST(EchoFaults, LostConnections) {
+  int lost = 0, completed = 0;
+  for (const uint64_t seed : Seeds(20)) {
+    SCOPED_TRACE("RINGSIDE_FAULT_SEED=" + std::to_string(seed));
+    Workload workload = {.server = Benign(0.05), .client = Benign(0.02), .messages = 20};
+    workload.server.fatal = 0.002;
+    workload.client.fatal = 0.0005;
+    const Outcome outcome = RunEcho<TypeParam>(workload, seed);
+    lost += outcome.lost;
+    completed += outcome.completed;
+    EXPECT_EQ(outcome.lost + outcome.completed, workload.lives);
+    const std::set<int> lost_by = {0, ECONNRESET, ETIMEDOUT, EPIPE, ECONNREFUSED, ENETUNREACH};
+    for (const auto& closes : {outcome.server_closes, outcome.client_closes}) {
+      for (const auto& [error, times] : closes) {
+        EXPECT_TRUE(lost_by.contains(error)) << io::ErrnoSymbol(error) << " x " << times;
+      }
+    }
+    // Resets come from the other end too; these come from nowhere else.
+    const auto injected = [](const Injector& faults, int error) {
+      return static_cast<int>(faults.injected(error));
+    };
+    for (const auto& [closes, faults] : {std::pair(outcome.server_closes, outcome.server_faults),
+                                         std::pair(outcome.client_closes, outcome.client_faults)}) {
+      for (const int error : {ETIMEDOUT, ECONNREFUSED, ENETUNREACH}) {
+        const auto found = closes.find(error);
+        EXPECT_LE(found == closes.end() ? 0 : found->second, injected(*faults, error))
+            << io::ErrnoSymbol(error);
+      }
+    }
+    if (testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(lost, 0);
+  EXPECT_GT(completed, 0);
+}
+
+}  // namespace
+}  // namespace faults
