@@ -292,6 +292,7 @@ class NullLoop {
     Slot* peer = Peer(slot);
     if (slot.queue.empty()) return;
     if (peer == nullptr) return Fail(slot, slot.fin_received ? EPIPE : ECONNRESET);
+    if (peer->inbox.bytes() >= kWindow) return;  // it lists us when it has read
     while (!slot.queue.empty() && peer->inbox.bytes() < kWindow) {
       const Bytes front = slot.queue.Front();
       const Bytes out = front.first(std::min(front.size(), kWindow - peer->inbox.bytes()));

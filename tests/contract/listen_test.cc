@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <latch>
 #include <string>

@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <filesystem>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/contract/harness.h"
 
