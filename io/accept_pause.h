@@ -8,9 +8,26 @@
 
 namespace io {
 
-// Errors of accept(2) that last until somebody gives something back.
-inline bool OutOfResources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+// Errors of accept(2) that are one peer's trouble: the next connection may be well, so accepting
+// goes on. All others last, until somebody gives a descriptor or memory back (EMFILE, ENFILE,
+// ENOBUFS, ENOMEM) or for ever, and would spin.
+inline bool OnePeersTrouble(int error) {
+  switch (error) {
+    case ECONNABORTED:
+    case EPERM:  // a firewall rule
+    case EPROTO:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case EOPNOTSUPP:
+    case ETIMEDOUT:
+      return true;
+    default:
+      return false;
+  }
 }
 
 // Accepting pauses when no descriptor, memory or slot is left. It resumes when a connection of ours

@@ -33,8 +33,8 @@ absl::Status BufferRing::Open(io_uring* ring, uint32_t count, uint32_t bytes) {
   data_ = static_cast<std::byte*>(Map(static_cast<size_t>(count_) * bytes_));
   if (ring_ == nullptr || data_ == nullptr) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("no memory for ", count_, " receive buffers of ", bytes_, " bytes: ",
-                     ErrnoName(errno), "; use fewer or smaller ones"));
+        absl::StrCat("no memory for ", count_, " receive buffers of ", bytes_,
+                     " bytes: ", ErrnoName(errno), "; use fewer or smaller ones"));
   }
   io_uring_buf_reg registration = {};
   registration.ring_addr = reinterpret_cast<uint64_t>(ring_);
@@ -42,9 +42,8 @@ absl::Status BufferRing::Open(io_uring* ring, uint32_t count, uint32_t bytes) {
   registration.bgid = kGroup;
   const int result = io_uring_register_buf_ring(ring, &registration, 0);
   if (result < 0) {
-    return absl::UnimplementedError(
-        absl::StrCat("this kernel refuses a provided buffer ring: ", ErrnoName(-result),
-                     "; Linux 6.0 is needed"));
+    return absl::UnimplementedError(absl::StrCat("this kernel refuses a provided buffer ring: ",
+                                                 ErrnoName(-result), "; Linux 6.0 is needed"));
   }
   io_uring_buf_ring_init(ring_);
   idle_.reserve(count_);

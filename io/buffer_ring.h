@@ -17,9 +17,10 @@ namespace io {
 // -> Recycle: back in the ring, or idle. At each moment in_ring() + lent() + idle = count().
 //
 // The kernel takes buffers from the ring in order, so each of them is written to in turn: a ring of
-// many large buffers walks through all the cache. So the ring is kept just as full as the load needs:
-// buffers beyond the target wait on a stack, the one used last on top. The target doubles when the
-// ring ran dry, and follows the highest use that was seen in a while, with a quarter to spare.
+// many large buffers walks through all the cache. So the ring is kept just as full as the load
+// needs: buffers beyond the target wait on a stack, the one used last on top. The target doubles
+// when the ring ran dry, and follows the highest use that was seen in a while, with a quarter to
+// spare.
 class BufferRing {
  public:
   static constexpr uint16_t kGroup = 0;
@@ -30,7 +31,8 @@ class BufferRing {
   BufferRing& operator=(const BufferRing&) = delete;
   ~BufferRing();
 
-  // Maps `count` buffers of `bytes` each and registers them. Errors: no memory, or a kernel without.
+  // Maps `count` buffers of `bytes` each and registers them. Errors: no memory, or a kernel
+  // without.
   absl::Status Open(io_uring* ring, uint32_t count, uint32_t bytes);
   void Close(io_uring* ring);
 

@@ -101,8 +101,8 @@ absl::StatusOr<Endpoint> Resolve(const std::string& text) {
   if (AllDigits(parts->service)) {
     int port = 0;
     if (!absl::SimpleAtoi(parts->service, &port) || port > 65535) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "'", text, "': port ", parts->service, " is out of range; ports go from 0 to 65535"));
+      return absl::InvalidArgumentError(absl::StrCat("'", text, "': port ", parts->service,
+                                                     " is out of range; ports go from 0 to 65535"));
     }
   }
   addrinfo hints = {};
@@ -112,12 +112,13 @@ absl::StatusOr<Endpoint> Resolve(const std::string& text) {
   addrinfo* found = nullptr;
   const int error = getaddrinfo(parts->host.c_str(), parts->service.c_str(), &hints, &found);
   if (error == EAI_SERVICE) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", text, "': no TCP service is called '", parts->service,
-                     "' in /etc/services; give the port's number"));
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "': no TCP service is called '",
+                                                   parts->service,
+                                                   "' in /etc/services; give the port's number"));
   }
   if (error != 0) {
-    const std::string why = error == EAI_SYSTEM ? ErrnoName(errno) : std::string(gai_strerror(error));
+    const std::string why =
+        error == EAI_SYSTEM ? ErrnoName(errno) : std::string(gai_strerror(error));
     return absl::NotFoundError(absl::StrCat("'", text, "': the host '", parts->host,
                                             "' does not resolve: ", why,
                                             "; give an address, or mend the name"));

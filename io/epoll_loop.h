@@ -1,6 +1,7 @@
 #pragma once
 
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 
 #include <array>
 #include <deque>
@@ -31,7 +32,9 @@ class EpollLoop {
   static absl::Status Probe() { return absl::OkStatus(); }  // in every kernel that runs us
 
   explicit EpollLoop(H& handler, const LoopOptions& options = {}, K kernel = {})
-      : handler_(handler), options_(options), kernel_(std::move(kernel)),
+      : handler_(handler),
+        options_(options),
+        kernel_(std::move(kernel)),
         slots_(options.connections_max) {}
   EpollLoop(const EpollLoop&) = delete;
   EpollLoop& operator=(const EpollLoop&) = delete;
@@ -39,13 +42,17 @@ class EpollLoop {
     if (epoll_ < 0) return;
     Shutdown();
     close(epoll_);
+    if (timer_ >= 0) close(timer_);
   }
 
   absl::Status Open() {
     epoll_ = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_ < 0 || !waker_.Open()) {
+    if (epoll_ >= 0) timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (epoll_ < 0 || timer_ < 0 || !waker_.Open()) {
       return absl::ResourceExhaustedError(absl::StrCat("epoll: ", ErrnoName(errno)));
     }
+    const absl::Status timed = Watch(timer_, EPOLLIN | EPOLLET, kTimerKey);
+    if (!timed.ok()) return timed;
     buffer_ = std::make_unique_for_overwrite<std::byte[]>(options_.recv_buffer_bytes);
     return Watch(waker_.fd(), EPOLLIN, kWakerKey);
   }
@@ -55,7 +62,11 @@ class EpollLoop {
     if (!fd.ok()) return fd.status();
     listeners_.push_back({*fd, listen.tag});
     const absl::Status watched = Watch(*fd, EPOLLIN, kListenerKey | (listeners_.size() - 1));
-    if (!watched.ok()) return watched;
+    if (!watched.ok()) {
+      CloseDescriptor(*fd);
+      listeners_.pop_back();
+      return watched;
+    }
     return LocalEndpoint(*fd);
   }
 
@@ -142,9 +153,11 @@ class EpollLoop {
   }
 
   absl::Status RunOnce(Nanos timeout) {
+    const bool called = !attention_.empty();  // the handler: so the caller is to have its say
     AdvanceListed();
     if (pause_.Due()) ResumeAccepting();
-    timeout = attention_.empty() ? pause_.Clip(timeout) : Nanos::zero();
+    timeout = called || !attention_.empty() ? Nanos::zero() : pause_.Clip(timeout);
+    if (timeout != kForever && timeout != Nanos::zero() && TimerEnds(timeout)) timeout = kForever;
     const timespec until = ToTimespec(timeout);
     const int count = kernel_.EpollWait(epoll_, events_.data(), static_cast<int>(events_.size()),
                                         timeout == kForever ? nullptr : &until);
@@ -199,8 +212,8 @@ class EpollLoop {
     bool listed : 1 = false;    // in attention_
     bool drain_due : 1 = false;
     bool blocked : 1 = false;  // the last send fell short: EPOLLOUT will come
-    Bytes stable;     // the rest of SendStable's bytes, sent before the queue
-    ByteQueue queue;  // empty when the slot is freed
+    Bytes stable;              // the rest of SendStable's bytes, sent before the queue
+    ByteQueue queue;           // empty when the slot is freed
 
     void Reset() {
       const uint32_t keep_index = index, keep_generation = generation;
@@ -217,18 +230,20 @@ class EpollLoop {
 
   static constexpr uint64_t kListenerKey = 1ull << 62;
   static constexpr uint64_t kWakerKey = 1ull << 63;
+  static constexpr uint64_t kTimerKey = 3ull << 62;
+  static constexpr Nanos kTimerSlack{1'000};
   static constexpr int kEventsMax = 512;
-  static constexpr int kAcceptsMax = 64;    // an event, so that accepting starves nobody
-  static constexpr int kReceivesMax = 4;    // an event, likewise
+  static constexpr int kAcceptsMax = 64;  // an event, so that accepting starves nobody
+  static constexpr int kReceivesMax = 4;  // an event, likewise
 
   absl::Status Watch(int fd, uint32_t events, uint64_t key) {
     epoll_event event = {.events = events, .data = {.u64 = key}};
     ++counters_.system_calls;
     const int result = kernel_.EpollControl(epoll_, EPOLL_CTL_ADD, fd, &event);
     if (result == 0) return absl::OkStatus();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "epoll_ctl: ", ErrnoName(-result),
-        result == -ENOSPC ? "; raise fs.epoll.max_user_watches" : ""));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("epoll_ctl: ", ErrnoName(-result),
+                     result == -ENOSPC ? "; raise fs.epoll.max_user_watches" : ""));
   }
 
   void Register(Slot& slot) {
@@ -267,7 +282,9 @@ class EpollLoop {
   // --- events -----------------------------------------------------------------------------------
 
   void Dispatch(uint64_t key, uint32_t events) {
-    if (key & kWakerKey) {
+    if (key == kTimerKey) {
+      timer_armed_ = false;  // edge-triggered: no need to read it
+    } else if (key & kWakerKey) {
       waker_.Clear();
       ++counters_.system_calls;
     } else if (key & kListenerKey) {
@@ -292,6 +309,22 @@ class EpollLoop {
     Advance(slot);
   }
 
+  // Whether the timerfd(2) will end the wait in time. One that stays armed over many turns replaces
+  // one that each turn would set up and take down again, which in a virtual machine costs two
+  // exits.
+  bool TimerEnds(Nanos timeout) {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const Nanos deadline = std::chrono::seconds(now.tv_sec) + Nanos(now.tv_nsec) + timeout;
+    if (timer_armed_ && timer_at_ <= deadline + kTimerSlack) return true;
+    const itimerspec at = {.it_interval = {}, .it_value = ToTimespec(deadline)};
+    ++counters_.system_calls;
+    if (timerfd_settime(timer_, TFD_TIMER_ABSTIME, &at, nullptr) != 0) return false;
+    timer_at_ = deadline;
+    timer_armed_ = true;
+    return true;
+  }
+
   void FinishConnect(Slot& slot) {
     slot.connecting = false;
     ++counters_.system_calls;
@@ -314,8 +347,8 @@ class EpollLoop {
         if (fd == -EAGAIN) return;
         if (fd == -EINTR) continue;
         counters_.errors.Add(-fd);
-        if (OutOfResources(-fd)) return PauseAccepting();
-        continue;  // the peer's trouble (ECONNABORTED, EPROTO, ...): accept(2) says to go on
+        if (!OnePeersTrouble(-fd)) return PauseAccepting();
+        continue;
       }
       Slot& slot = *slots_.Take();
       slot.fd = fd;
@@ -435,7 +468,8 @@ class EpollLoop {
   // Within OnReceive: what goes out is gathered, and sent in one call when the handler returned.
   // Lent bytes are not even copied for that.
   void Hold(Slot& slot, Bytes out) {
-    const bool lent = out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
+    const bool lent =
+        out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
     if (Pending(slot) == 0 && lent && held_.empty()) {
       held_ = out;
     } else if (lent && !held_.empty() && held_.data() + held_.size() == out.data()) {
@@ -494,6 +528,9 @@ class EpollLoop {
   const LoopOptions options_;
   [[no_unique_address]] K kernel_;
   int epoll_ = -1;
+  int timer_ = -1;
+  Nanos timer_at_ = {};  // CLOCK_MONOTONIC
+  bool timer_armed_ = false;
   Waker waker_;
   std::deque<Listener> listeners_;
   AcceptPause pause_;

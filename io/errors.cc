@@ -12,8 +12,8 @@ std::string ErrnoSymbol(int error) {
 }
 
 std::string ErrnoName(int error) {
-  return absl::StrCat(ErrnoSymbol(error), " (", strerrordesc_np(error) ? strerrordesc_np(error) : "?",
-                      ")");
+  return absl::StrCat(ErrnoSymbol(error), " (",
+                      strerrordesc_np(error) ? strerrordesc_np(error) : "?", ")");
 }
 
 }  // namespace io

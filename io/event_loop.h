@@ -6,13 +6,21 @@
 //   * Receive is pushed. There is no Recv(): the loop lends bytes to its handler, so that a backend
 //     whose kernel picks the buffer (io_uring) needs no copy.
 //   * One thread. A loop is opened, run and closed by one thread; only Wake() may be called by
-//     another. Every callback runs inside RunOnce() (or Shutdown()), never inside Send(), Connect(),
-//     Close() or another callback of the same loop.
-//   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes that
+//     another. Every callback runs inside RunOnce() (or Shutdown()), never inside Send(),
+//     Connect(), Close() or another callback of the same loop.
+//   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes
+//   that
 //     lie inside what OnReceive was just lent are borrowed where that is cheaper.
-//   * Bounds. At pending_bytes_max bytes not yet sent, the loop stops receiving from that connection
+//   * Bounds. At pending_bytes_max bytes not yet sent, the loop stops receiving from that
+//   connection
 //     until half of them have left. At connections_max, or without a free file descriptor, it stops
 //     accepting until a connection closed. Handlers don't see either; the counters do.
+//   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is
+//   seen at
+//     the latest when something is sent to it, or received from it again.
+//   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing
+//   meanwhile,
+//     wait for each other: a bound is a bound.
 //   * OnClose comes exactly once for each OnOpen, and once for each Connect() that failed (then
 //     without OnOpen). After it, the Connection may serve another peer.
 
@@ -67,11 +75,16 @@ struct ListenOptions {
 // What a loop calls. All are noexcept; `c` is valid for the call, and later until OnClose.
 template <class H, class L>
 concept Handler = requires(H h, L& loop, Connection& c, Bytes in, int error) {
-  { h.OnOpen(loop, c) } noexcept;         // accepted, or connected
-  { h.OnReceive(loop, c, in) } noexcept;  // in: 1 to recv_buffer_bytes bytes, lent
-  { h.OnEnd(loop, c) } noexcept;          // the peer will send no more; we still may
-  { h.OnDrained(loop, c) } noexcept;      // all that was sent is with the kernel
-  { h.OnClose(loop, c, error) } noexcept; // error: an errno, or 0
+  { h.OnOpen(loop, c) }
+  noexcept;  // accepted, or connected
+  { h.OnReceive(loop, c, in) }
+  noexcept;  // in: 1 to recv_buffer_bytes bytes, lent
+  { h.OnEnd(loop, c) }
+  noexcept;  // the peer will send no more; we still may
+  { h.OnDrained(loop, c) }
+  noexcept;  // all that was sent is with the kernel
+  { h.OnClose(loop, c, error) }
+  noexcept;  // error: an errno, or 0
 };
 
 template <class L>
@@ -85,35 +98,46 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // Accepts connections at `at`; port 0 picks a free one. Returns the real address.
   { loop.Listen(at, listen) } -> std::same_as<absl::StatusOr<Endpoint>>;
   // Accepts no more. Connections that wait in the backlog are reset by the kernel.
-  { loop.StopListening() } noexcept;
+  { loop.StopListening() }
+  noexcept;
   // Starts to connect. Errors here are the machine's (no descriptor, no port); the peer's come as
   // OnClose.
   { loop.Connect(at, tag) } -> std::same_as<absl::StatusOr<Connection*>>;
-  { loop.Send(c, out) } noexcept;
-  // Send() without a copy: the bytes stay as they are until OnDrained or OnClose. REQUIRES: all that
-  // was sent before has drained.
-  { loop.SendStable(c, out) } noexcept;
+  { loop.Send(c, out) }
+  noexcept;
+  // Send() without a copy: the bytes stay as they are until OnDrained or OnClose. REQUIRES: all
+  // that was sent before has drained.
+  { loop.SendStable(c, out) }
+  noexcept;
   // Sends what is queued, then tells the peer that no more comes (FIN). Receiving goes on.
-  { loop.End(c) } noexcept;
+  { loop.End(c) }
+  noexcept;
   // Sends what is queued, then closes.
-  { loop.Close(c) } noexcept;
+  { loop.Close(c) }
+  noexcept;
   // Closes now, with a reset; what is queued is lost.
-  { loop.Abort(c) } noexcept;
+  { loop.Abort(c) }
+  noexcept;
   // Stops and resumes receiving from this peer: its window fills, and it feels it.
-  { loop.PauseReceive(c) } noexcept;
-  { loop.ResumeReceive(c) } noexcept;
-  // Waits up to `timeout` for something to happen and handles it. An error is the loop's end.
+  { loop.PauseReceive(c) }
+  noexcept;
+  { loop.ResumeReceive(c) }
+  noexcept;
+  // Waits up to `timeout` for something to happen and handles it; doesn't wait where the handler
+  // had to be called before. May return early. An error is the loop's end.
   { loop.RunOnce(timeout) } -> std::same_as<absl::Status>;
   // Ends the current, or the next, wait of RunOnce(). Any thread, and signal handlers.
-  { loop.Wake() } noexcept;
+  { loop.Wake() }
+  noexcept;
   // Aborts all connections, with their OnClose, and returns when the kernel holds nothing of ours.
-  { loop.Shutdown() } noexcept;
+  { loop.Shutdown() }
+  noexcept;
   { loop.counters() } -> std::same_as<const Counters&>;
   { loop.connections() } -> std::convertible_to<uint32_t>;           // open, opening or closing
   { loop.operations_in_kernel() } -> std::convertible_to<uint64_t>;  // 0 after Shutdown()
   { loop.buffers_lent() } -> std::convertible_to<uint32_t>;          // 0 when nothing is being sent
   // Calls f(Connection&) for each open connection.
-  { loop.ForEachConnection([](Connection&) {}) };
+  {loop.ForEachConnection([](Connection&) {})};
 };
 
 }  // namespace io

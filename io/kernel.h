@@ -47,14 +47,15 @@ struct Kernel {
 
   // An operation is complete in the submission ring and will be submitted with the next Enter.
   void OnPrepared(io_uring_sqe*) {}
-  // Submits, and waits for `wait` completions or the timeout (nullptr: for ever). With wait 0 it runs
-  // pending task work and returns: no timer is set up for that, which costs an exit of a virtual
-  // machine.
+  // Submits, and waits for `wait` completions or the timeout (nullptr: for ever). With wait 0 it
+  // runs pending task work and returns: no timer is set up for that, which costs an exit of a
+  // virtual machine.
   int Enter(io_uring* ring, unsigned wait, __kernel_timespec* timeout) {
     io_uring_cqe* first;
     if (wait == 0) return io_uring_submit_and_get_events(ring);
-    return timeout != nullptr ? io_uring_submit_and_wait_timeout(ring, &first, wait, timeout, nullptr)
-                              : io_uring_submit_and_wait(ring, wait);
+    return timeout != nullptr
+               ? io_uring_submit_and_wait_timeout(ring, &first, wait, timeout, nullptr)
+               : io_uring_submit_and_wait(ring, wait);
   }
   // Hands a completion to the loop: deliver(user_data, result, flags).
   template <class Deliver>

@@ -17,8 +17,8 @@
 
 namespace io {
 
-// The event loop without sockets: what it promises is io/event_loop.h's, over streams in memory. The
-// tool's own cost is measured on it, and services are tested on it. Two kinds of connection:
+// The event loop without sockets: what it promises is io/event_loop.h's, over streams in memory.
+// The tool's own cost is measured on it, and services are tested on it. Two kinds of connection:
 //
 //   * Between Listen() and Connect() of the same loop: both ends are the handler's.
 //   * OpenFed(): the peer is the caller, who feeds bytes in and finds what was sent in a string, or
@@ -193,7 +193,8 @@ class NullLoop {
 
  private:
   static constexpr uint32_t kNone = ~0u;
-  static constexpr size_t kWindow = 256 * 1024;  // bytes on their way to one end: a socket's buffers
+  static constexpr size_t kWindow =
+      256 * 1024;  // bytes on their way to one end: a socket's buffers
 
   struct Slot : Connection {
     uint32_t peer = kNone;

@@ -22,14 +22,15 @@ absl::StatusOr<int> OpenSocket(const Endpoint& at, bool nonblocking) {
   if (fd >= 0) return fd;
   const int error = errno;
   if (error == EMFILE || error == ENFILE) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "no file descriptor is left for a socket: ", ErrnoName(error),
-        error == EMFILE ? "; raise the limit (ulimit -n) or open fewer connections"
-                        : "; raise the system's limit (sysctl fs.file-max)"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no file descriptor is left for a socket: ", ErrnoName(error),
+                     error == EMFILE ? "; raise the limit (ulimit -n) or open fewer connections"
+                                     : "; raise the system's limit (sysctl fs.file-max)"));
   }
   if (error == EAFNOSUPPORT) {
-    return absl::UnavailableError(absl::StrCat("this kernel has no support for the address family of ",
-                                               at.ToString(), ": ", ErrnoName(error)));
+    return absl::UnavailableError(
+        absl::StrCat("this kernel has no support for the address family of ", at.ToString(), ": ",
+                     ErrnoName(error)));
   }
   return absl::InternalError(absl::StrCat("socket: ", ErrnoName(error)));
 }
@@ -48,8 +49,8 @@ absl::Status BindError(const Endpoint& at, int error) {
           "; give the program CAP_NET_BIND_SERVICE (setcap cap_net_bind_service=+ep), run it as "
           "root, or choose a port from net.ipv4.ip_unprivileged_port_start up"));
     case EADDRNOTAVAIL:
-      return absl::NotFoundError(absl::StrCat("no interface of this machine has the address of ", where,
-                                              ": ", ErrnoName(error), "; see: ip address"));
+      return absl::NotFoundError(absl::StrCat("no interface of this machine has the address of ",
+                                              where, ": ", ErrnoName(error), "; see: ip address"));
     default:
       return absl::InternalError(absl::StrCat("bind ", where, ": ", ErrnoName(error)));
   }
@@ -75,7 +76,8 @@ absl::Status BindAndListen(int fd, const Endpoint& at, const ListenOptions& opti
 
 }  // namespace
 
-absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options, bool nonblocking) {
+absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options,
+                                 bool nonblocking) {
   const auto give_up = std::chrono::steady_clock::now() + kAddressInUsePatience;
   while (true) {
     auto fd = OpenSocket(at, nonblocking);

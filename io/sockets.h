@@ -11,7 +11,8 @@ namespace io {
 // close-on-exec. An address that is taken is tried again for half a second, since a killed server's
 // rings let go of their sockets a moment after it ended. Errors name the address, the errno and the
 // mend: EADDRINUSE, EADDRNOTAVAIL, EACCES (a privileged port), EMFILE.
-absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options, bool nonblocking);
+absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options,
+                                 bool nonblocking);
 
 // Whether `at` could be bound by a listener that shares it with nobody. A SO_REUSEPORT listener
 // would join another server of this user without a word; this tells before.

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <deque>
 #include <string>
 
@@ -26,9 +27,10 @@ namespace io {
 //   * Each connection has one multishot receive armed, into buffers that the kernel takes from a
 //     ring (io/buffer_ring.h), and at most one send in flight: two could interleave.
 //   * A slot is freed, and its descriptor closed, only after the last operation that names it has
-//     completed. Closing earlier would let the kernel send our bytes to whoever gets the number next.
-//     user_data is operation, generation, slot.
-//   * A receive that ended for want of buffers (ENOBUFS) waits in a queue of the whole loop. Each turn
+//     completed. Closing earlier would let the kernel send our bytes to whoever gets the number
+//     next. user_data is operation, generation, slot.
+//   * A receive that ended for want of buffers (ENOBUFS) waits in a queue of the whole loop. Each
+//   turn
 //     re-arms no more of them than there are buffers: more would fail again, and cost.
 //   * Bytes of a lent buffer that are to be sent are sent from it; it is recycled when the send
 //     completed. They are copied when buffers run low, or when a send is in flight already.
@@ -41,7 +43,9 @@ class UringLoop {
   static absl::Status Probe() { return ProbeUring(); }
 
   explicit UringLoop(H& handler, const LoopOptions& options = {}, K kernel = {})
-      : handler_(handler), options_(options), kernel_(std::move(kernel)),
+      : handler_(handler),
+        options_(options),
+        kernel_(std::move(kernel)),
         slots_(options.connections_max) {}
   UringLoop(const UringLoop&) = delete;
   UringLoop& operator=(const UringLoop&) = delete;
@@ -98,8 +102,9 @@ class UringLoop {
     slot->fd = *fd;
     slot->tag = tag;
     slot->connecting = true;
-    if (targets_.empty() || !(targets_.back() == at)) targets_.push_back(at);
-    slot->target = &targets_.back();
+    auto target = std::find(targets_.begin(), targets_.end(), at);
+    if (target == targets_.end()) target = targets_.insert(targets_.end(), at);
+    slot->target = &*target;
     List(*slot);
     return slot;
   }
@@ -189,7 +194,16 @@ class UringLoop {
   }
 
  private:
-  enum class Operation : uint8_t { kAccept, kReceive, kSend, kConnect, kClose, kCancel, kWake };
+  enum class Operation : uint8_t {
+    kAccept,
+    kReceive,
+    kSend,
+    kConnect,
+    kClose,
+    kCancel,
+    kWake,
+    kTimer
+  };
 
   struct Slot : Connection {
     int fd = -1;
@@ -255,6 +269,9 @@ class UringLoop {
     return Key(operation, slot.index, slot.generation);
   }
 
+  static constexpr uint64_t kTimerKey = static_cast<uint64_t>(Operation::kTimer) << 56;
+  static constexpr Nanos kTimerSlack{1'000};
+
   // --- the submission ring ----------------------------------------------------------------------
 
   // A place in the submission ring; makes room by submitting. nullptr where the kernel takes none
@@ -284,9 +301,10 @@ class UringLoop {
 
   void BeforeEnter(Nanos* timeout) {
     submissions_full_ = false;
-    const bool delayed = kernel_.DeliverDelayed([this](uint64_t key, int result, unsigned flags) {
-      Complete(key, result, flags);
-    });
+    const bool admits = !waiting_.empty() && !slots_.full();
+    const bool called = admits || !attention_.empty();  // the handler, maybe
+    const bool delayed = kernel_.DeliverDelayed(
+        [this](uint64_t key, int result, unsigned flags) { Complete(key, result, flags); });
     AdvanceListed();
     RearmStarved();
     if (pause_.Due()) ResumeAccepting();
@@ -294,13 +312,13 @@ class UringLoop {
     UpdateAccepts();
     UpdateWaker();
     buffers_.Publish();
-    *timeout = delayed || submissions_full_ ? Nanos::zero() : pause_.Clip(*timeout);
+    *timeout = called || delayed || submissions_full_ ? Nanos::zero() : pause_.Clip(*timeout);
   }
 
-  // How many completions to ask for. To ask for one is enough to have pending task work run, some 20
-  // items at a time; more are asked for, without waiting, only where many turns in a row were full,
-  // since falling short of the number costs a timer. IORING_SQ_TASKRUN is a hint that can be stale:
-  // to poll on it would spin.
+  // How many completions to ask for. To ask for one is enough to have pending task work run, some
+  // 20 items at a time; more are asked for, without waiting, only where many turns in a row were
+  // full, since falling short of the number costs a timer. IORING_SQ_TASKRUN is a hint that can be
+  // stale: to poll on it would spin.
   unsigned CompletionsToAsk(Nanos* timeout) {
     const bool full = harvested_ >= std::max(asked_, kTaskWorkBatch);
     full_turns_ = full ? full_turns_ + 1 : 0;
@@ -315,6 +333,7 @@ class UringLoop {
 
   absl::Status Enter(Nanos timeout) {
     const unsigned wait = asked_ = CompletionsToAsk(&timeout);
+    if (wait == 1 && timeout != kForever && TimerEnds(timeout)) timeout = kForever;
     const timespec until = ToTimespec(timeout);
     __kernel_timespec deadline = {.tv_sec = until.tv_sec, .tv_nsec = until.tv_nsec};
     const int result = kernel_.Enter(&ring_, wait, timeout == kForever ? nullptr : &deadline);
@@ -356,6 +375,10 @@ class UringLoop {
     if (!more) --operations_;
     if (operation == Operation::kAccept) return OnAccept(listeners_[index], result, more);
     if (operation == Operation::kWake) return OnWake();
+    if (operation == Operation::kTimer) {
+      timer_armed_ = false;
+      return;
+    }
     if (index == kNoSlot) return;  // a listener's or the waker's cancel
     Slot* slot = slots_.Find(index, (key >> 32) & SlotTable<Slot>::kGenerationMask);
     if (slot == nullptr) {
@@ -364,11 +387,19 @@ class UringLoop {
     }
     if (!more) --slot->operations;
     switch (operation) {
-      case Operation::kReceive: OnReceived(*slot, result, flags); break;
-      case Operation::kSend: OnSent(*slot, result); break;
-      case Operation::kConnect: OnConnected(*slot, result); break;
-      case Operation::kClose: return OnClosed(*slot);
-      default: break;  // kCancel: what it cancelled completes by itself
+      case Operation::kReceive:
+        OnReceived(*slot, result, flags);
+        break;
+      case Operation::kSend:
+        OnSent(*slot, result);
+        break;
+      case Operation::kConnect:
+        OnConnected(*slot, result);
+        break;
+      case Operation::kClose:
+        return OnClosed(*slot);
+      default:
+        break;  // kCancel: what it cancelled completes by itself
     }
     Advance(*slot);
   }
@@ -485,12 +516,36 @@ class UringLoop {
   void UpdateWaker() {
     const uint64_t key = Key(Operation::kWake, 0, 0);
     if (shutting_down_ && wake_armed_ && !wake_cancelled_) wake_cancelled_ = Cancel(key);
+    if (shutting_down_ && timer_armed_ && !timer_cancelled_) timer_cancelled_ = Cancel(kTimerKey);
     if (wake_armed_ || shutting_down_) return;
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return;
     io_uring_prep_poll_add(sqe, waker_.fd(), POLLIN);
     Prepared(sqe, key);
     wake_armed_ = true;
+  }
+
+  // Whether a timer will end the wait in time. One that stays armed over many turns replaces one
+  // that each turn would set up and take down again, which in a virtual machine costs two exits.
+  bool TimerEnds(Nanos timeout) {
+    if (shutting_down_) return false;
+    const Nanos deadline = Now() + timeout;
+    if (timer_armed_) return timer_at_ <= deadline + kTimerSlack;
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return false;
+    timer_at_ = deadline;
+    const timespec at = ToTimespec(deadline);
+    timer_spec_ = {.tv_sec = at.tv_sec, .tv_nsec = at.tv_nsec};
+    io_uring_prep_timeout(sqe, &timer_spec_, 0, IORING_TIMEOUT_ABS);
+    Prepared(sqe, kTimerKey);
+    timer_armed_ = true;
+    return true;
+  }
+
+  static Nanos Now() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return std::chrono::seconds(now.tv_sec) + Nanos(now.tv_nsec);
   }
 
   // --- accepting --------------------------------------------------------------------------------
@@ -534,7 +589,7 @@ class UringLoop {
       OnAccepted(listener, result);
     } else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
       counters_.errors.Add(-result);
-      if (OutOfResources(-result)) PauseAccepting();
+      if (!OnePeersTrouble(-result)) PauseAccepting();
     }
   }
 
@@ -634,7 +689,8 @@ class UringLoop {
     const bool wants = WantsReceive(slot);
     if (wants && !slot.receiving && !slot.starved) {
       ArmReceive(slot);
-    } else if (!wants && slot.receiving && !slot.cancelled && (slot.paused || NeedsCancelToPause(slot))) {
+    } else if (!wants && slot.receiving && !slot.cancelled &&
+               (slot.paused || NeedsCancelToPause(slot))) {
       CancelReceive(slot);
     }
   }
@@ -716,10 +772,11 @@ class UringLoop {
 
   // --- sending ----------------------------------------------------------------------------------
 
-  // Within OnReceive: keeps bytes of the lent buffer to be sent from there. False where they have to
-  // be copied.
+  // Within OnReceive: keeps bytes of the lent buffer to be sent from there. False where they have
+  // to be copied.
   bool Hold(Slot& slot, Bytes out) {
-    const bool lent = out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
+    const bool lent =
+        out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
     if (lent && held_.empty() && Pending(slot) == 0 && !buffers_.low()) {
       held_ = out;
       return true;
@@ -769,10 +826,13 @@ class UringLoop {
   AttentionList attention_;
   AttentionList starved_;  // receives that wait for a buffer
   BlockPool blocks_;
-  uint64_t operations_ = 0;  // in the kernel, all kinds
+  uint64_t operations_ = 0;             // in the kernel, all kinds
   unsigned asked_ = 0, harvested_ = 0;  // completions, of the last turn
   unsigned full_turns_ = 0;             // in a row: more was ready than the turn brought
   bool submissions_full_ = false;  // something waits for a place there: the turn must not sleep
+  Nanos timer_at_ = {};            // CLOCK_MONOTONIC
+  __kernel_timespec timer_spec_ = {};
+  bool timer_armed_ = false, timer_cancelled_ = false;
   bool opened_ = false, wake_armed_ = false, wake_cancelled_ = false, shutting_down_ = false;
   const Slot* receiving_ = nullptr;  // its OnReceive is running
   Bytes lent_;                       // what that OnReceive was lent

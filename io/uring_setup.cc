@@ -43,9 +43,9 @@ absl::Status RefusedStatus(int error) {
     case EPERM: {
       const int disabled = ReadSysctl("/proc/sys/kernel/io_uring_disabled");
       if (disabled > 0) {
-        return absl::PermissionDeniedError(absl::StrCat(
-            "io_uring is switched off: kernel.io_uring_disabled is ", disabled,
-            "; allow it with: sysctl kernel.io_uring_disabled=0"));
+        return absl::PermissionDeniedError(
+            absl::StrCat("io_uring is switched off: kernel.io_uring_disabled is ", disabled,
+                         "; allow it with: sysctl kernel.io_uring_disabled=0"));
       }
       return absl::PermissionDeniedError(
           absl::StrCat("io_uring_setup is refused, most likely by a seccomp filter, as container "
@@ -55,9 +55,9 @@ absl::Status RefusedStatus(int error) {
     case ENOMEM: {
       rlimit limit = {};
       getrlimit(RLIMIT_MEMLOCK, &limit);
-      return absl::ResourceExhaustedError(
-          absl::StrCat("no memory for the smallest ring: ", ErrnoName(error), "; RLIMIT_MEMLOCK is ",
-                       limit.rlim_cur / 1024, " KiB, raise it with: ulimit -l 8192"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "no memory for the smallest ring: ", ErrnoName(error), "; RLIMIT_MEMLOCK is ",
+          limit.rlim_cur / 1024, " KiB, raise it with: ulimit -l 8192"));
     }
     case EMFILE:
     case ENFILE:
@@ -140,7 +140,8 @@ absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures*
   constexpr unsigned kDefer = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
   constexpr unsigned kCoop = IORING_SETUP_COOP_TASKRUN;
   int error = 0;
-  for (unsigned flags : {kDefer | IORING_SETUP_TASKRUN_FLAG, kCoop | IORING_SETUP_TASKRUN_FLAG, 0u}) {
+  for (unsigned flags :
+       {kDefer | IORING_SETUP_TASKRUN_FLAG, kCoop | IORING_SETUP_TASKRUN_FLAG, 0u}) {
     unsigned submissions = options.submission_entries, completions = options.completion_entries;
     while ((error = TryRing(flags, submissions, completions, ring)) == ENOMEM && submissions > 16) {
       submissions /= 2;
@@ -160,7 +161,8 @@ absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures*
 absl::Status ProbeUring() {
   io_uring ring;
   UringFeatures features;
-  absl::Status opened = OpenRing({.submission_entries = 8, .completion_entries = 16}, &ring, &features);
+  absl::Status opened =
+      OpenRing({.submission_entries = 8, .completion_entries = 16}, &ring, &features);
   if (!opened.ok()) return opened;
   const int error = TryMultishotReceive(&ring, 0);
   io_uring_queue_exit(&ring);

@@ -26,8 +26,8 @@ struct UringFeatures {
 // filter (EPERM, as containers have it), RLIMIT_MEMLOCK, RLIMIT_NOFILE.
 absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures* features);
 
-// Whether OpenRing would succeed, and multishot receive works; the reason if not. Makes a small ring
-// and lets it go.
+// Whether OpenRing would succeed, and multishot receive works; the reason if not. Makes a small
+// ring and lets it go.
 absl::Status ProbeUring();
 
 }  // namespace io

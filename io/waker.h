@@ -7,7 +7,8 @@
 
 namespace io {
 
-// An eventfd(2) by which another thread, or a signal handler, ends a loop's wait. Owned by the loop.
+// An eventfd(2) by which another thread, or a signal handler, ends a loop's wait. Owned by the
+// loop.
 class Waker {
  public:
   Waker() = default;

@@ -134,6 +134,7 @@ class Generator {
       out_.errors.by_errno.Add(error);
       if (!session.open) ++out_.errors.connect_failed;
     }
+    if (!session.begun && unbegun_ > 0) --unbegun_;
     if (phase_ != Phase::kDone) out_.lost_requests += session.in_flight;
     in_flight_ -= session.in_flight;
     owed_ -= session.owed;
@@ -153,7 +154,8 @@ class Generator {
     uint32_t owed = 0;       // requests to begin
     uint32_t in_flight = 0;  // begun, not answered
     uint32_t oldest = 0;     // its place in the connection's times
-    bool open = false, answered = false, sending = false, failed = false, corrupt = false;
+    bool open = false, begun = false, answered = false;
+    bool sending = false, failed = false, corrupt = false;
   };
 
   static constexpr uint32_t kConnectsInFlight =
@@ -236,8 +238,8 @@ class Generator {
 
   // By count: nothing is left to begin, and nothing under way.
   bool AllDone() const {
-    return ByCount() && budget_ == 0 && owed_ == 0 && in_flight_ == 0 && connecting_ == 0 &&
-           to_open_ == 0;
+    if (!ByCount() || (budget_ > 0 && options_.pace > 0)) return false;
+    return owed_ == 0 && in_flight_ == 0 && connecting_ == 0 && to_open_ == 0;
   }
 
   int64_t NextDeadline() const {
@@ -258,7 +260,7 @@ class Generator {
   void OpenFirst() {
     opened_first_ = true;
     if (!ByCount()) out_.connections.requested = connections_;
-    to_open_ = connections_;
+    to_open_ = unbegun_ = connections_;
   }
 
   int64_t StepOpening(int64_t now) {
@@ -383,10 +385,13 @@ class Generator {
 
   // --- requests ---------------------------------------------------------------------------------
 
-  // The connection has `count` more requests to send, as far as the budget goes.
+  // The connection has `count` more requests to send, as far as the budget goes: of which one is
+  // kept for each connection that is not open yet.
   void Owe(Session& session, uint64_t count) {
     if (ByCount()) {
-      count = std::min(count, budget_);
+      if (!session.begun) --unbegun_;
+      session.begun = true;
+      count = std::min(count, budget_ - std::min<uint64_t>(budget_, unbegun_));
       budget_ -= count;
     }
     session.owed += count;
@@ -482,6 +487,7 @@ class Generator {
   Phase phase_ = Phase::kOpening;
   bool opened_first_ = false, waiting_ = false, measuring_ = false;
   uint32_t to_open_ = 0, connecting_ = 0, open_ = 0, next_number_ = 0;
+  uint32_t unbegun_ = 0;  // connections that have had no request yet
   uint64_t in_flight_ = 0, owed_ = 0, received_bytes_ = 0, bursts_ = 0;
   int64_t connect_deadline_ = 0, window_begin_ = 0, phase_end_ = INT64_MAX, begun_at_ = 0;
   int64_t drain_deadline_ = 0, closing_deadline_ = 0, burst_first_ = 0;

@@ -89,6 +89,10 @@ std::vector<std::string> ServiceNames() { return services::All::Names(); }
 
 Load::Load(LoadOptions options)
     : options_(std::move(options)), shared_(std::make_unique<Shared>()) {
+  // A connection without a request would prove nothing.
+  if (options_.requests > 0 && options_.requests < options_.connections) {
+    options_.connections = static_cast<uint32_t>(options_.requests);
+  }
   options_.threads = std::max(1u, std::min(options_.threads, options_.connections));
 }
 

@@ -9,6 +9,8 @@ struct Bad {
   const char* says;  // part of the sentence on stderr
 };
 
+void PrintTo(const Bad& bad, std::ostream* out) { *out << bad.name; }
+
 class BadInput : public testing::TestWithParam<Bad> {};
 
 TEST_P(BadInput, IsOneSentenceAndExitCode2) {

@@ -54,6 +54,8 @@ struct Shape {
   uint64_t requests, message_bytes;
 };
 
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
+
 class LoadShapes : public testing::TestWithParam<std::tuple<std::string, Shape>> {};
 
 TEST_P(LoadShapes, LosesNothing) {
@@ -90,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(
                                      Shape{
                                          "EightMiBDeep", {"-c", "3", "--depth", "2"}, 20, 8 << 20},
                                      Shape{"TwoThreads", {"-c", "64", "-t", "2"}, 20'000, 64},
-                                     Shape{"TwoThousandConnections", {"-c", "2000"}, 20'000, 64},
+                                     Shape{"TenThousandConnections", {"-c", "10000"}, 20'000, 64},
                                      Shape{"Paced", {"-c", "16", "--pace", "20k"}, 4'000, 64})),
     [](const auto& test) { return std::get<0>(test.param) + std::get<1>(test.param).name; });
 

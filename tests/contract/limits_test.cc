@@ -59,7 +59,7 @@ class Queue {
   std::vector<RawSocket> clients_;
 };
 
-constexpr size_t kClients = 12, kRoom = 4;
+constexpr size_t kQueued = 12, kRoom = 4;
 
 // With `kRoom` clients served and the others waiting: those are served on, nothing spins, and the
 // others come in one by one as the first leave.
@@ -77,8 +77,8 @@ void ServeOnAndLetTheOthersIn(Stage<Backend>& stage, Queue& queue) {
   EXPECT_EQ(queue.Served(), kRoom);
   stage.ExpectRest();
 
-  std::vector<bool> left(kClients);
-  for (size_t gone = 1; gone <= kClients - kRoom; ++gone) {
+  std::vector<bool> left(kQueued);
+  for (size_t gone = 1; gone <= kQueued - kRoom; ++gone) {
     const std::vector<size_t> served = queue.ServedOnes();
     const size_t next =
         *std::find_if(served.begin(), served.end(), [&](size_t i) { return !left[i]; });
@@ -87,12 +87,12 @@ void ServeOnAndLetTheOthersIn(Stage<Backend>& stage, Queue& queue) {
     ASSERT_TRUE(stage.RunUntil([&] { return queue.Served() == kRoom + gone; }));
     EXPECT_LE(stage.script().open(), kRoom);
   }
-  for (size_t i = 0; i < kClients; ++i) EXPECT_EQ(queue[i].error(), 0) << i;
+  for (size_t i = 0; i < kQueued; ++i) EXPECT_EQ(queue[i].error(), 0) << i;
 }
 
 TYPED_TEST(Contract, OutOfDescriptorsItServesOnAndAcceptsAfterAClose) {
   NEEDS_SOCKETS("it has no descriptors to run out of");
-  Queue queue(kClients);  // opened before the limit is set
+  Queue queue(kQueued);  // opened before the limit is set
   Stage<TypeParam> stage;
   stage.ServeEcho();
   const io::Endpoint at = stage.Listen();
@@ -121,7 +121,7 @@ TYPED_TEST(Contract, AcceptsAgainWhenAnotherGivesADescriptorBack) {
 
 TYPED_TEST(Contract, AtConnectionsMaxItServesOnAndAcceptsAfterAClose) {
   NEEDS_SOCKETS("it has no backlog to wait in");
-  Queue queue(kClients);
+  Queue queue(kQueued);
   Stage<TypeParam> stage({.connections_max = kRoom});
   stage.ServeEcho();
   queue.Connect(stage.Listen());
@@ -131,7 +131,7 @@ TYPED_TEST(Contract, AtConnectionsMaxItServesOnAndAcceptsAfterAClose) {
 
 TYPED_TEST(Contract, StopListeningResetsThoseWhoWait) {
   NEEDS_SOCKETS("it has no backlog to wait in");
-  Queue queue(kClients);
+  Queue queue(kQueued);
   Stage<TypeParam> stage({.connections_max = kRoom});
   stage.ServeEcho();
   queue.Connect(stage.Listen());
@@ -139,8 +139,8 @@ TYPED_TEST(Contract, StopListeningResetsThoseWhoWait) {
   stage.loop().StopListening();
   ASSERT_TRUE(stage.RunUntil([&] {
     size_t reset = 0;
-    for (size_t i = 0; i < kClients; ++i) reset += queue[i].error() == ECONNRESET;
-    return queue.Served() == kRoom && reset == kClients - kRoom;
+    for (size_t i = 0; i < kQueued; ++i) reset += queue[i].error() == ECONNRESET;
+    return queue.Served() == kRoom && reset == kQueued - kRoom;
   }));
   EXPECT_EQ(stage.script().open(), kRoom);
 }

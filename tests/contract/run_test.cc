@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/contract/harness.h"
+#include "tests/contract/raw_socket.h"
 
 namespace contract {
 namespace {
@@ -47,6 +48,23 @@ TYPED_TEST(Contract, WakeEndsAWaitForEver) {
     }
   }
   waker.join();
+}
+
+// A caller that waits for what its handler is told must not sleep past it.
+TYPED_TEST(Contract, DoesNotWaitAfterItCalledTheHandler) {
+  NEEDS_SOCKETS("the peer has to be nobody's end on this loop");
+  Stage<TypeParam> stage;
+  bool drained = false;
+  stage.server.drained = [&](auto&) { drained = true; };
+  RawSocket client;
+  ASSERT_TRUE(client.Connect(stage.Listen()));
+  ASSERT_TRUE(stage.RunUntil([&] { return stage.servers().size() == 1; }));
+  stage.ExpectRest();
+  for (int i = 0; i < 20; ++i) {
+    drained = false;
+    stage.servers()[0]->Send(io::AsBytes("x"));  // outside of any callback
+    while (!drained) stage.RunOnce(io::kForever);
+  }
 }
 
 TYPED_TEST(Contract, WakeBeforeTheWaitEndsIt) {
