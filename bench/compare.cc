@@ -73,6 +73,8 @@ Json RoundJson(const RoundResult& round) {
                {"p99_ns", round.p99_ns},
                {"server_cpu_us", round.server_cpu_us},
                {"client_cpu_us", round.client_cpu_us},
+               {"full_server_cpu_us", round.full_server_cpu_us},
+               {"full_client_cpu_us", round.full_client_cpu_us},
                {"steal", round.steal}};
   json["server_syscalls"] =
       round.server_syscalls >= 0 ? Json(round.server_syscalls) : Json(nullptr);

@@ -112,6 +112,8 @@ absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario,
 
   result.requests_per_s = full->load["throughput_rps"].get<double>();
   result.p99_ns = Number(full->load, "latency_ns", "p99");
+  result.full_server_cpu_us = Number(full->load, "server", "cpu_us_per_request");
+  result.full_client_cpu_us = Number(full->load, "client", "cpu_us_per_request");
   result.server_cpu_us = Number(paced->load, "server", "cpu_us_per_request");
   result.client_cpu_us = Number(paced->load, "client", "cpu_us_per_request");
   result.server_syscalls = paced->server_syscalls;

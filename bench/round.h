@@ -31,11 +31,12 @@ struct RoundPlan {
 // One arm's figures of one round. Both parts start the server and the load generator afresh: at
 // full speed (closed loop), then paced.
 struct RoundResult {
-  double requests_per_s = 0, p99_ns = 0;        // at full speed
-  double server_cpu_us = 0, client_cpu_us = 0;  // a request, paced
-  double server_syscalls = -1;                  // a request, paced; -1: the server doesn't tell
-  double steal = 0;                             // share of the machine's CPU time that others took
-  std::string void_why;                         // why the round doesn't count; "" where it does
+  double full_server_cpu_us = 0, full_client_cpu_us = 0;  // a request, at full speed
+  double requests_per_s = 0, p99_ns = 0;                  // at full speed
+  double server_cpu_us = 0, client_cpu_us = 0;            // a request, paced
+  double server_syscalls = -1;  // a request, paced; -1: the server doesn't tell
+  double steal = 0;             // share of the machine's CPU time that others took
+  std::string void_why;         // why the round doesn't count; "" where it does
 };
 
 // Plays a round. An error ends the comparison: the arm doesn't start, or dies (its stderr is in the

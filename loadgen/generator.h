@@ -364,6 +364,13 @@ class Generator {
 
   void OpenMore() {
     for (; to_open_ > 0 && connecting_ < kConnectsInFlight; --to_open_) {
+      if (Service::kOncePerConnection && ByCount()) {  // the connection is the request
+        if (budget_ == 0) {
+          to_open_ = 0;
+          return;
+        }
+        --budget_;
+      }
       const uint64_t number = static_cast<uint64_t>(next_number_++) * options_.threads + thread_;
       const auto connection = loop_.Connect(options_.at, number);
       if (!connection.ok()) {

@@ -126,6 +126,9 @@ TEST_P(LoadOn, IsGreeted) {
                               "8", "-d", "200ms", "--warmup", "0s"});
   EXPECT_EQ(json["valid"], true);
   EXPECT_GE(json["requests"].get<uint64_t>(), 8u);
+  const Json counted = LoadJson(
+      {server.port(), "--backend", GetParam(), "--service", "greet", "-c", "8", "-n", "100"});
+  EXPECT_EQ(counted["requests"], 100);
 }
 
 TEST_P(LoadOn, DrivesAServerThatIsNotOurs) {
