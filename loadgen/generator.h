@@ -238,7 +238,8 @@ class Generator {
 
   // By count: nothing is left to begin, and nothing under way.
   bool AllDone() const {
-    if (!ByCount() || (budget_ > 0 && options_.pace > 0)) return false;
+    const bool renews = options_.pace > 0 || Service::kOncePerConnection;  // by itself
+    if (!ByCount() || (budget_ > 0 && renews)) return false;
     return owed_ == 0 && in_flight_ == 0 && connecting_ == 0 && to_open_ == 0;
   }
 
