@@ -129,6 +129,7 @@ std::string Table(const Json& compare, const Json& scenario) {
   for (const std::string& key : keys) {
     if (!scenario["medians"].contains(key)) continue;
     const Json& medians = scenario["medians"][key];
+    if (medians["a"].is_null() && medians["b"].is_null()) continue;
     const bool gating = key == gate;
     const bool known = gating || scenario["secondary"].contains(key);
     const Json& estimate = gating  ? scenario["verdict"]
