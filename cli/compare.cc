@@ -7,6 +7,7 @@
 #include <csignal>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <random>
@@ -168,6 +169,15 @@ class Progress {
   const bool quiet_, terminal_;
 };
 
+// What was typed behind the program's name.
+std::vector<std::string> Arguments() {
+  std::ifstream file("/proc/self/cmdline");
+  std::vector<std::string> words;
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  if (!words.empty()) words.erase(words.begin());
+  return words;
+}
+
 std::string UtcTime(const char* format) {
   const std::time_t now = std::time(nullptr);
   tm utc = {};
@@ -250,6 +260,7 @@ int Run(const CompareFlags& f) {
 
   json["version"] = RINGSIDE_VERSION;
   json["revision"] = Revision();
+  json["arguments"] = Arguments();
   json["time_utc"] = UtcTime("%Y-%m-%dT%H:%M:%SZ");
   json["environment"] = report::EnvironmentJson(environment);
   const absl::Status written = report::WriteFile(output, json.dump(1) + "\n");
