@@ -25,6 +25,10 @@ namespace {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the parent died before the line above
   setpgid(0, 0);                        // Ctrl-C is for the parent, which ends us in order
+  for (const int key : {SIGINT, SIGTERM, SIGQUIT}) {  // one that came before: ignoring discards it
+    signal(key, SIG_IGN);
+    signal(key, SIG_DFL);
+  }
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
