@@ -110,6 +110,7 @@ absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario,
   result.void_why = paced->void_why;
   if (!result.void_why.empty()) return result;
 
+  result.full_server_syscalls = full->server_syscalls;
   result.requests_per_s = full->load["throughput_rps"].get<double>();
   result.p99_ns = Number(full->load, "latency_ns", "p99");
   result.full_server_cpu_us = Number(full->load, "server", "cpu_us_per_request");

@@ -32,6 +32,7 @@ struct RoundPlan {
 // full speed (closed loop), then paced.
 struct RoundResult {
   double full_server_cpu_us = 0, full_client_cpu_us = 0;  // a request, at full speed
+  double full_server_syscalls = -1;                       // likewise; -1: it doesn't tell
   double requests_per_s = 0, p99_ns = 0;                  // at full speed
   double server_cpu_us = 0, client_cpu_us = 0;            // a request, paced
   double server_syscalls = -1;  // a request, paced; -1: the server doesn't tell
