@@ -76,8 +76,9 @@ Json RoundJson(const RoundResult& round) {
                {"full_server_cpu_us", round.full_server_cpu_us},
                {"full_client_cpu_us", round.full_client_cpu_us},
                {"steal", round.steal}};
-  json["server_syscalls"] =
-      round.server_syscalls >= 0 ? Json(round.server_syscalls) : Json(nullptr);
+  const auto told = [](double value) { return value >= 0 ? Json(value) : Json(nullptr); };
+  json["server_syscalls"] = told(round.server_syscalls);
+  json["full_server_syscalls"] = told(round.full_server_syscalls);
   return json;
 }
 
