@@ -18,6 +18,7 @@
 #include "loadgen/load_json.h"
 #include "report/files.h"
 #include "report/text.h"
+#include "stats/cpu_clock.h"
 
 namespace cli {
 namespace {
@@ -96,6 +97,13 @@ absl::StatusOr<loadgen::LoadOptions> Options(const LoadFlags& f) {
   }
   if (f.requests > 0 && f.flags->Given("warmup")) {
     return absl::InvalidArgumentError("--warmup has no meaning with -n/--requests; leave one out");
+  }
+  if (f.server_pid > 0) {
+    const auto cpu = stats::ProcessCpuNanos(static_cast<pid_t>(f.server_pid));
+    if (!cpu.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--server-pid: ", std::string(cpu.status().message())));
+    }
   }
   const bool by_count_only = f.requests > 0 && !f.flags->Given("duration");
   return loadgen::LoadOptions{.at = *at,

@@ -18,6 +18,7 @@ namespace {
 
 void MergeSummary(const ServerSummary& from, ServerSummary* into) {
   into->io.Merge(from.io);
+  into->features = from.features;
   into->requests += from.requests;
   into->open_at_drain += from.open_at_drain;
   into->aborted_at_deadline += from.aborted_at_deadline;

@@ -39,6 +39,7 @@ Json SummaryJson(const ServerOptions& options, const Server& server, const Serve
       {"version", RINGSIDE_VERSION},
       {"address", server.address().ToString()},
       {"backend", options.backend},
+      {"features", summary.features},
       {"service", options.service},
       {"threads", options.threads},
       {"duration_s", summary.elapsed_ns / 1e9},

@@ -68,6 +68,9 @@ class Worker {
     control_.RemoveWake(wake);
     loop_.Shutdown();
     summary->io = loop_.counters();
+    if constexpr (requires { loop_.features(); }) {
+      summary->features = loop_.features().ToString();
+    }
     summary->requests = responder_.requests();
     summary->cpu_ns = stats::ThreadCpuNanos();
     return status;

@@ -44,6 +44,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"UnixAddress", {"serve", "unix:/tmp/x"}, "not supported"},
         Bad{"UnknownBackend", {"serve", "--backend", "iouring"}, "did you mean io_uring"},
         Bad{"WarmupWithCount", {"load", "-n", "5", "--warmup", "1s"}, "--warmup"},
+        Bad{"NoSuchServer", {"load", "--server-pid", "4194304"}, "doesn't exist"},
         Bad{"OneArm", {"compare", "--arm", "epoll"}, "two"},
         Bad{"UnknownArm", {"compare", "--arm", "epol", "--arm", "epoll"}, "'epol'"},
         Bad{"ArmWithoutPort", {"compare", "--arm", "a=cat", "--arm", "epoll"}, "{port}"}),
