@@ -30,8 +30,8 @@ struct ServerOptions {
 // What a server did, over all threads.
 struct ServerSummary {
   io::Counters io;
-  std::string features;  // what the backend ran with: io_uring's, as far as the kernel has them
-  uint64_t requests = 0;             // answered, as the service counts them
+  std::string features;   // what the backend ran with: io_uring's, as far as the kernel has them
+  uint64_t requests = 0;  // answered, as the service counts them
   uint64_t open_at_drain = 0;        // connections, when draining began
   uint64_t aborted_at_deadline = 0;  // of these, reset because the drain deadline passed
   int64_t cpu_ns = 0;                // of the worker threads, user and system

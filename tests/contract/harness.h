@@ -44,9 +44,9 @@ inline constexpr std::chrono::seconds kHang{60};
 inline constexpr std::chrono::milliseconds kTurn{1};
 
 // Skips a test that needs sockets, by the loop's name.
-#define NEEDS_SOCKETS(why)                                               \
-  if (!::contract::kHasSockets<TypeParam>) {                             \
-    GTEST_SKIP() << ::contract::LoopOf<TypeParam>::kName << ": " << why; \
+#define NEEDS_SOCKETS(why)                                                 \
+  if (!::contract::kHasSockets<TypeParam>) {                               \
+    GTEST_SKIP() << ::contract::LoopOf<TypeParam>::kName << ": " << (why); \
   }
 
 inline size_t OpenDescriptors() {

@@ -62,8 +62,8 @@ TYPED_TEST(Contract, DoesNotWaitAfterItCalledTheHandler) {
   stage.ExpectRest();
   for (int i = 0; i < 20; ++i) {
     drained = false;
-    stage.servers()[0]->Send(io::AsBytes("x"));  // outside of any callback
-    while (!drained) stage.RunOnce(io::kForever);
+    stage.servers()[0]->Send(io::AsBytes("x"));    // outside of any callback
+    while (!drained) stage.RunOnce(io::kForever);  // NOLINT(bugprone-infinite-loop)
   }
 }
 

@@ -61,7 +61,7 @@ struct Fault {
   std::string what;
 
   friend bool operator==(const Fault&, const Fault&) = default;
-  friend auto operator<=>(const Fault&, const Fault&) = default;
+  friend auto operator<=>(const Fault&, const Fault&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // A completion of io_uring, as it is handed to the loop.
