@@ -17,7 +17,7 @@ class Signals {
   // timeout_ms (-1: for ever) have passed.
   int Wait(int fd, int timeout_ms);
 
-  // For sigwait-like readers: the signalfd(2).
+  // The signalfd(2) itself, for whoever polls several descriptors.
   int fd() const { return fd_; }
 
  private:
