@@ -40,6 +40,12 @@ static_assert(io::Handler<Script<io::Uring>, LoopOf<io::Uring>>);
 template <class Backend>
 inline constexpr bool kHasSockets = !std::is_same_v<Backend, Null>;
 
+#ifdef __SANITIZE_THREAD__
+inline constexpr bool kThreadSanitizer = true;
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
+
 inline constexpr std::chrono::seconds kHang{60};
 inline constexpr std::chrono::milliseconds kTurn{1};
 
