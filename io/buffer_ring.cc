@@ -24,7 +24,8 @@ BufferRing::~BufferRing() {
   if (data_ != nullptr) munmap(data_, static_cast<size_t>(count_) * bytes_);
 }
 
-absl::Status BufferRing::Open(io_uring* ring, uint32_t count, uint32_t bytes) {
+absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes) {
+  group_ = group;
   count_ = std::min(count, kCountMax);
   bytes_ = bytes;
   entries_ = std::bit_ceil(count_);
@@ -39,7 +40,7 @@ absl::Status BufferRing::Open(io_uring* ring, uint32_t count, uint32_t bytes) {
   io_uring_buf_reg registration = {};
   registration.ring_addr = reinterpret_cast<uint64_t>(ring_);
   registration.ring_entries = entries_;
-  registration.bgid = kGroup;
+  registration.bgid = group_;
   const int result = io_uring_register_buf_ring(ring, &registration, 0);
   if (result < 0) {
     return absl::UnimplementedError(absl::StrCat("this kernel refuses a provided buffer ring: ",
@@ -49,13 +50,13 @@ absl::Status BufferRing::Open(io_uring* ring, uint32_t count, uint32_t bytes) {
   idle_.reserve(count_);
   for (uint32_t id = count_; id-- > 0;) idle_.push_back(static_cast<uint16_t>(id));
   target_ = std::min(count_, kTargetFirst);
-  low_mark_ = std::max(1u, count_ / 4);
+  lend_max_ = std::max(count_ / 8, std::min(64u, count_ - std::max(1u, count_ / 4)));
   Fill();
   Publish();
   return absl::OkStatus();
 }
 
-void BufferRing::Close(io_uring* ring) { io_uring_unregister_buf_ring(ring, kGroup); }
+void BufferRing::Close(io_uring* ring) { io_uring_unregister_buf_ring(ring, group_); }
 
 void BufferRing::Fill() {
   while (in_ring_ < target_ && !idle_.empty()) {

@@ -23,7 +23,6 @@ namespace io {
 // spare.
 class BufferRing {
  public:
-  static constexpr uint16_t kGroup = 0;
   static constexpr uint32_t kCountMax = 32768;  // the kernel's limit
 
   BufferRing() = default;
@@ -31,10 +30,12 @@ class BufferRing {
   BufferRing& operator=(const BufferRing&) = delete;
   ~BufferRing();
 
-  // Maps `count` buffers of `bytes` each and registers them. Errors: no memory, or a kernel
-  // without.
-  absl::Status Open(io_uring* ring, uint32_t count, uint32_t bytes);
+  // Maps `count` buffers of `bytes` each and registers them as buffer group `group`. Errors: no
+  // memory, or a kernel without.
+  absl::Status Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes);
   void Close(io_uring* ring);
+  bool open() const { return ring_ != nullptr; }
+  uint16_t group() const { return group_; }
 
   std::byte* buffer(uint16_t id) { return data_ + static_cast<size_t>(id) * bytes_; }
 
@@ -73,8 +74,9 @@ class BufferRing {
   uint32_t in_ring() const { return in_ring_; }
   uint32_t lent() const { return lent_; }
   uint32_t target() const { return target_; }
-  // So few are left that lending one for longer than a callback would starve others.
-  bool low() const { return count_ - lent_ <= low_mark_; }
+  // So many are lent that to lend one for longer than a callback would starve others, or let peers
+  // that don't read hold too much memory.
+  bool low() const { return lent_ >= lend_max_; }
 
  private:
   static constexpr uint32_t kTargetMin = 16, kTargetFirst = 64;
@@ -91,7 +93,8 @@ class BufferRing {
   std::byte* data_ = nullptr;
   uint32_t entries_ = 0, count_ = 0, bytes_ = 0;
   int mask_ = 0, added_ = 0;
-  uint32_t in_ring_ = 0, lent_ = 0, target_ = 0, low_mark_ = 0;
+  uint32_t in_ring_ = 0, lent_ = 0, target_ = 0, lend_max_ = 0;
+  uint16_t group_ = 0;
   uint32_t taken_ = 0;      // by the kernel, since the last Publish()
   uint32_t used_peak_ = 0;  // most in use between two Publish(), since the last Adapt()
   uint32_t publishes_ = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -20,27 +21,28 @@ class BlockPool {
     std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
   };
   static constexpr uint32_t kSmall = 2048 - sizeof(Block);
-  static constexpr uint32_t kLarge = 65536;
+  static constexpr uint32_t kLarge = 65536 - sizeof(Block);
 
   BlockPool() = default;
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
   ~BlockPool() {
-    Drop(small_);
-    Drop(large_);
+    for (FreeList& list : lists_) Drop(list);
   }
 
+  // A block for up to kLarge bytes, or, to hold one message, for as many as are asked for.
   Block* Take(size_t bytes) {
-    FreeList& list = bytes <= kSmall ? small_ : large_;
+    const uint32_t kind = KindFor(bytes);
+    FreeList& list = lists_[kind];
     Block* block = list.head;
     if (block != nullptr) {
       list.head = block->next;
       --list.size;
     } else {
-      const uint32_t capacity = bytes <= kSmall ? kSmall : kLarge;
+      const size_t capacity = kind == kOversize ? bytes : CapacityOf(kind);
       block = static_cast<Block*>(std::malloc(sizeof(Block) + capacity));
       if (block == nullptr) throw std::bad_alloc();
-      block->capacity = capacity;
+      block->capacity = static_cast<uint32_t>(capacity);
     }
     block->next = nullptr;
     block->begin = block->end = 0;
@@ -48,8 +50,9 @@ class BlockPool {
   }
 
   void Return(Block* block) {
-    FreeList& list = block->capacity == kSmall ? small_ : large_;
-    if (list.size == list.kept_max) {
+    const uint32_t kind = KindFor(block->capacity);
+    FreeList& list = lists_[kind];
+    if (kind == kOversize || (list.size + 1) * CapacityOf(kind) > kKeptBytesMax) {
       std::free(block);
       return;
     }
@@ -59,8 +62,22 @@ class BlockPool {
   }
 
  private:
+  // Kind 0 is small; kind n has n pages, header included, so that little is allocated beyond what
+  // was asked for.
+  static constexpr uint32_t kPage = 4096;
+  static constexpr uint32_t kOversize = (kLarge + sizeof(Block)) / kPage + 1;
+  static constexpr size_t kKeptBytesMax = 8 << 20;  // a kind
+
+  static uint32_t KindFor(size_t bytes) {
+    if (bytes <= kSmall) return 0;
+    return bytes > kLarge ? kOversize
+                          : static_cast<uint32_t>((bytes + sizeof(Block) + kPage - 1) / kPage);
+  }
+  static size_t CapacityOf(uint32_t kind) {
+    return kind == 0 ? kSmall : kind * kPage - sizeof(Block);
+  }
+
   struct FreeList {
-    uint32_t kept_max;
     uint32_t size = 0;
     Block* head = nullptr;
   };
@@ -71,13 +88,12 @@ class BlockPool {
       list.head = next;
     }
   }
-  FreeList small_{.kept_max = 4096};
-  FreeList large_{.kept_max = 256};
+  std::array<FreeList, kOversize + 1> lists_ = {};  // the last stays empty
 };
 
-// A first-in, first-out queue of bytes. Front() stays where it is until consumed, whatever is
-// appended meanwhile, so the kernel may read it. Its blocks belong to the pool: Clear() before the
-// queue goes.
+// A first-in, first-out queue of bytes, or of messages. Front() stays where it is until consumed,
+// whatever is appended meanwhile, so the kernel may read it. Its blocks belong to the pool: Clear()
+// before the queue goes. One queue has either bytes or messages.
 class ByteQueue {
  public:
   bool empty() const { return bytes_ == 0; }
@@ -87,7 +103,7 @@ class ByteQueue {
     bytes_ += in.size();
     while (!in.empty()) {
       if (tail_ == nullptr || tail_->end == tail_->capacity) {
-        BlockPool::Block* block = pool.Take(in.size());
+        BlockPool::Block* block = pool.Take(std::min<size_t>(in.size(), BlockPool::kLarge));
         (tail_ != nullptr ? tail_->next : head_) = block;
         tail_ = block;
       }
@@ -98,7 +114,27 @@ class ByteQueue {
     }
   }
 
-  // The first bytes, as many as lie together. REQUIRES: !empty().
+  // Appends one message, which Front() will give alone. For bytes(), each counts as the memory that
+  // it takes. REQUIRES: !in.empty().
+  void AppendMessage(Bytes in, BlockPool& pool) {
+    BlockPool::Block* block = pool.Take(in.size());
+    (tail_ != nullptr ? tail_->next : head_) = block;
+    tail_ = block;
+    std::memcpy(block->data(), in.data(), in.size());
+    block->end = static_cast<uint32_t>(in.size());
+    bytes_ += block->capacity;
+  }
+
+  // Takes the first message away.
+  void ConsumeMessage(BlockPool& pool) {
+    BlockPool::Block* done = head_;
+    bytes_ -= done->capacity;
+    head_ = done->next;
+    if (head_ == nullptr) tail_ = nullptr;
+    pool.Return(done);
+  }
+
+  // The first bytes, as many as lie together; or the first message. REQUIRES: !empty().
   Bytes Front() const { return {head_->data() + head_->begin, head_->end - head_->begin}; }
 
   // Takes `count` bytes away. REQUIRES: count <= Front().size().

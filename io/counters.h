@@ -45,6 +45,11 @@ struct Counters {
   uint64_t receive_pauses = 0;     // pending_bytes_max was reached: receiving stopped
   uint64_t accept_pauses = 0;      // no file descriptor or memory: accepting stopped
   uint64_t stale_completions = 0;  // for a slot that was freed: 0, or a bug of ours
+  uint64_t not_welcome = 0;        // accepted, and reset because OnAccept said no
+  uint64_t datagrams_received = 0; // OnDatagram calls; also in receives
+  uint64_t datagrams_sent = 0;     // also in sends
+  uint64_t datagrams_dropped = 0;  // to be sent, and not taken by the kernel
+  uint64_t truncated = 0;          // messages longer than a receive buffer: dropped
   ErrorCounts errors;              // operations that failed, by errno
 
   void Merge(const Counters& other) {
@@ -64,6 +69,11 @@ struct Counters {
     receive_pauses += other.receive_pauses;
     accept_pauses += other.accept_pauses;
     stale_completions += other.stale_completions;
+    not_welcome += other.not_welcome;
+    datagrams_received += other.datagrams_received;
+    datagrams_sent += other.datagrams_sent;
+    datagrams_dropped += other.datagrams_dropped;
+    truncated += other.truncated;
     errors.Merge(other.errors);
   }
 };

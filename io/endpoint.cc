@@ -3,8 +3,11 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <string_view>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -13,33 +16,95 @@
 namespace io {
 namespace {
 
-const sockaddr_in& V4(const sockaddr_in6& storage) {
-  return reinterpret_cast<const sockaddr_in&>(storage);
-}
+constexpr size_t kPathMax = sizeof(sockaddr_un::sun_path) - 1;  // 107: unix(7)
+constexpr socklen_t kPathOffset = offsetof(sockaddr_un, sun_path);
+
+struct Scheme {
+  std::string_view prefix;
+  Transport transport;
+};
+// As written, the longest first; the first of each transport is how it is printed.
+constexpr Scheme kSchemes[] = {
+    {"tcp://", Transport::kTcp},
+    {"mptcp://", Transport::kMptcp},
+    {"udp://", Transport::kUdp},
+    {"udp:", Transport::kUdp},
+    {"unix-seqpacket:", Transport::kUnixSeqpacket},
+    {"unix-dgram:", Transport::kUnixDatagram},
+    {"unix:", Transport::kUnixStream},
+};
 
 struct HostAndService {
   std::string host, service;
 };
+
+const sockaddr_in& V4(const sockaddr* address) {
+  return *reinterpret_cast<const sockaddr_in*>(address);
+}
+const sockaddr_in6& V6(const sockaddr* address) {
+  return *reinterpret_cast<const sockaddr_in6*>(address);
+}
 
 bool AllDigits(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
 }
 
 absl::Status Malformed(const std::string& text, const char* why) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "'", text, "' is not an address: ", why,
-      "; write a port (9999), HOST:PORT (127.0.0.1:9999, localhost:http-alt) or [IPV6]:PORT"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", text, "' is not an address: ", why,
+                   "; write a port (9999), HOST:PORT (127.0.0.1:9999, localhost:http-alt), "
+                   "[IPV6]:PORT, *:PORT, udp://HOST:PORT or unix:PATH"));
 }
 
-absl::StatusOr<HostAndService> Split(const std::string& text) {
-  for (const char* scheme : {"udp:", "unix:", "http:", "https:", "vsock:"}) {
-    if (text.rfind(scheme, 0) == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("'", text, "': ", scheme, " addresses are not supported, only TCP; write ",
-                       "HOST:PORT, such as 127.0.0.1:9999"));
+// Takes the scheme off `rest`.
+absl::StatusOr<Transport> TakeScheme(const std::string& text, std::string* rest) {
+  for (const Scheme& scheme : kSchemes) {
+    if (text.rfind(scheme.prefix, 0) == 0) {
+      *rest = text.substr(scheme.prefix.size());
+      return scheme.transport;
     }
   }
-  std::string rest = text.rfind("tcp://", 0) == 0 ? text.substr(6) : text;
+  for (const char* foreign : {"http:", "https:", "vsock:", "sctp:", "file:"}) {
+    if (text.rfind(foreign, 0) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "'", text, "': ", foreign,
+          " addresses are not supported; write HOST:PORT, udp://HOST:PORT, mptcp://HOST:PORT, "
+          "unix:PATH, unix-seqpacket:PATH or unix-dgram:PATH"));
+    }
+  }
+  *rest = text;
+  return Transport::kTcp;
+}
+
+absl::StatusOr<Endpoint> UnixEndpoint(const std::string& text, Transport transport,
+                                      std::string path) {
+  if (path.rfind("///", 0) == 0) path = path.substr(2);  // unix:///run/x.sock
+  if (path.empty() || path == "@") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", text, "': the path is missing; write unix:/run/x.sock, or unix:@name (abstract)"));
+  }
+  if (path.size() > kPathMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", text, "': the path has ", path.size(), " bytes, and a Unix socket's has ",
+                     kPathMax, " at most; choose a shorter one, or a name relative to the working "
+                     "directory"));
+  }
+  if (path.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError("a Unix socket's path can't hold a null byte");
+  }
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, path.size());
+  if (path[0] == '@') {
+    address.sun_path[0] = '\0';
+    return Endpoint(transport, reinterpret_cast<const sockaddr*>(&address),
+                    kPathOffset + static_cast<socklen_t>(path.size()));
+  }
+  return Endpoint(transport, reinterpret_cast<const sockaddr*>(&address),
+                  kPathOffset + static_cast<socklen_t>(path.size()) + 1);
+}
+
+absl::StatusOr<HostAndService> Split(const std::string& text, const std::string& rest) {
   if (rest.empty()) return Malformed(text, "it is empty");
   if (AllDigits(rest)) return HostAndService{"127.0.0.1", rest};
   if (rest.front() == '[') {
@@ -62,79 +127,172 @@ absl::StatusOr<HostAndService> Split(const std::string& text) {
   return HostAndService{host, rest.substr(colon + 1)};
 }
 
-}  // namespace
-
-Endpoint::Endpoint(const sockaddr* address, socklen_t size) : size_(size) {
-  std::memcpy(&storage_, address, std::min<size_t>(size, sizeof(storage_)));
-}
-
-uint16_t Endpoint::port() const { return ntohs(storage_.sin6_port); }  // the same place in both
-
-bool Endpoint::is_loopback() const {
-  if (family() == AF_INET6) return IN6_IS_ADDR_LOOPBACK(&storage_.sin6_addr);
-  return (ntohl(V4(storage_).sin_addr.s_addr) >> 24) == 127;
-}
-
-Endpoint Endpoint::WithPort(uint16_t port) const {
-  Endpoint copy = *this;
-  copy.storage_.sin6_port = htons(port);
-  return copy;
-}
-
-std::string Endpoint::ToString() const {
-  char host[INET6_ADDRSTRLEN] = "?";
-  if (family() == AF_INET6) {
-    inet_ntop(AF_INET6, &storage_.sin6_addr, host, sizeof(host));
-    return absl::StrCat("[", host, "]:", port());
-  }
-  inet_ntop(AF_INET, &V4(storage_).sin_addr, host, sizeof(host));
-  return absl::StrCat(host, ":", port());
-}
-
-bool operator==(const Endpoint& a, const Endpoint& b) {
-  return a.size_ == b.size_ && std::memcmp(&a.storage_, &b.storage_, a.size_) == 0;
-}
-
-absl::StatusOr<Endpoint> Resolve(const std::string& text) {
-  auto parts = Split(text);
-  if (!parts.ok()) return parts.status();
-  if (AllDigits(parts->service)) {
+absl::StatusOr<Endpoint> IpEndpoint(const std::string& text, Transport transport,
+                                    const HostAndService& parts) {
+  if (AllDigits(parts.service)) {
     int port = 0;
-    if (!absl::SimpleAtoi(parts->service, &port) || port > 65535) {
-      return absl::InvalidArgumentError(absl::StrCat("'", text, "': port ", parts->service,
+    if (!absl::SimpleAtoi(parts.service, &port) || port > 65535) {
+      return absl::InvalidArgumentError(absl::StrCat("'", text, "': port ", parts.service,
                                                      " is out of range; ports go from 0 to 65535"));
     }
   }
+  const bool dual_stack = parts.host == "*";
   addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_socktype = transport == Transport::kUdp ? SOCK_DGRAM : SOCK_STREAM;
   // "localhost" is served on 127.0.0.1 first: getaddrinfo's order depends on the machine.
-  hints.ai_family = parts->host == "localhost" ? AF_INET : AF_UNSPEC;
+  hints.ai_family = dual_stack ? AF_INET6 : parts.host == "localhost" ? AF_INET : AF_UNSPEC;
   addrinfo* found = nullptr;
-  const int error = getaddrinfo(parts->host.c_str(), parts->service.c_str(), &hints, &found);
+  const char* host = dual_stack ? "::" : parts.host.c_str();
+  const int error = getaddrinfo(host, parts.service.c_str(), &hints, &found);
   if (error == EAI_SERVICE) {
-    return absl::InvalidArgumentError(absl::StrCat("'", text, "': no TCP service is called '",
-                                                   parts->service,
-                                                   "' in /etc/services; give the port's number"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", text, "': no ", transport == Transport::kUdp ? "UDP" : "TCP",
+                     " service is called '", parts.service,
+                     "' in /etc/services; give the port's number"));
   }
   if (error != 0) {
     const std::string why =
         error == EAI_SYSTEM ? ErrnoName(errno) : std::string(gai_strerror(error));
-    return absl::NotFoundError(absl::StrCat("'", text, "': the host '", parts->host,
+    return absl::NotFoundError(absl::StrCat("'", text, "': the host '", parts.host,
                                             "' does not resolve: ", why,
                                             "; give an address, or mend the name"));
   }
-  Endpoint endpoint(found->ai_addr, found->ai_addrlen);
+  Endpoint endpoint(transport, found->ai_addr, found->ai_addrlen, dual_stack);
   freeaddrinfo(found);
   return endpoint;
 }
 
-absl::StatusOr<Endpoint> LocalEndpoint(int fd) {
-  sockaddr_in6 storage = {};
-  socklen_t size = sizeof(storage);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
-    return absl::InternalError(absl::StrCat("getsockname: ", ErrnoName(errno)));
+int SocketOption(int fd, int level, int option) {
+  int value = 0;
+  socklen_t size = sizeof(value);
+  return getsockopt(fd, level, option, &value, &size) == 0 ? value : -1;
+}
+
+}  // namespace
+
+Endpoint::Endpoint(Transport transport, const sockaddr* address, socklen_t size, bool dual_stack)
+    : size_(std::min<socklen_t>(size, sizeof(storage_))),
+      transport_(transport),
+      dual_stack_(dual_stack) {
+  std::memcpy(&storage_, address, size_);
+}
+
+int Endpoint::type() const {
+  if (transport_ == Transport::kUnixSeqpacket) return SOCK_SEQPACKET;
+  return is_datagram() ? SOCK_DGRAM : SOCK_STREAM;
+}
+
+uint16_t Endpoint::port() const {
+  return is_unix() ? 0 : ntohs(V4(address()).sin_port);  // the same place in IPv6's
+}
+
+bool Endpoint::is_loopback() const {
+  if (is_unix()) return true;
+  if (family() == AF_INET6) return IN6_IS_ADDR_LOOPBACK(&V6(address()).sin6_addr);
+  return (ntohl(V4(address()).sin_addr.s_addr) >> 24) == 127;
+}
+
+bool Endpoint::is_wildcard() const {
+  if (family() == AF_INET6) return IN6_IS_ADDR_UNSPECIFIED(&V6(address()).sin6_addr);
+  return family() == AF_INET && V4(address()).sin_addr.s_addr == INADDR_ANY;
+}
+
+Endpoint Endpoint::WithPort(uint16_t port) const {
+  Endpoint copy = *this;
+  if (!is_unix()) reinterpret_cast<sockaddr_in&>(copy.storage_).sin_port = htons(port);
+  return copy;
+}
+
+std::string Endpoint::path() const {
+  const auto& address = reinterpret_cast<const sockaddr_un&>(storage_);
+  if (!is_unix() || size_ <= kPathOffset || address.sun_path[0] == '\0') return "";
+  return std::string(address.sun_path, strnlen(address.sun_path, size_ - kPathOffset));
+}
+
+std::string Endpoint::ToString() const {
+  std::string_view scheme;
+  for (const Scheme& each : kSchemes) {
+    if (each.transport != transport_) continue;
+    scheme = each.prefix;
+    break;
   }
-  return Endpoint(reinterpret_cast<sockaddr*>(&storage), size);
+  if (transport_ == Transport::kTcp) scheme = "";
+  const std::string where =
+      dual_stack_ ? absl::StrCat("*:", port()) : AddressText(address(), size_);
+  return std::string(scheme) + where;
+}
+
+bool operator==(const Endpoint& a, const Endpoint& b) {
+  return a.transport_ == b.transport_ && a.size_ == b.size_ && a.dual_stack_ == b.dual_stack_ &&
+         std::memcmp(&a.storage_, &b.storage_, a.size_) == 0;
+}
+
+absl::StatusOr<Endpoint> Resolve(const std::string& text) {
+  std::string rest;
+  const auto transport = TakeScheme(text, &rest);
+  if (!transport.ok()) return transport.status();
+  if (*transport >= Transport::kUnixStream) return UnixEndpoint(text, *transport, rest);
+  const auto parts = Split(text, rest);
+  if (!parts.ok()) return parts.status();
+  return IpEndpoint(text, *transport, *parts);
+}
+
+std::string AddressText(const sockaddr* address, socklen_t size) {
+  char host[INET6_ADDRSTRLEN] = "?";
+  switch (address->sa_family) {
+    case AF_INET:
+      inet_ntop(AF_INET, &V4(address).sin_addr, host, sizeof(host));
+      return absl::StrCat(host, ":", ntohs(V4(address).sin_port));
+    case AF_INET6: {
+      const in6_addr& v6 = V6(address).sin6_addr;
+      const uint16_t port = ntohs(V6(address).sin6_port);
+      if (IN6_IS_ADDR_V4MAPPED(&v6)) {
+        inet_ntop(AF_INET, v6.s6_addr + 12, host, sizeof(host));
+        return absl::StrCat(host, ":", port);
+      }
+      inet_ntop(AF_INET6, &v6, host, sizeof(host));
+      return absl::StrCat("[", host, "]:", port);
+    }
+    case AF_UNIX: {
+      const char* path = reinterpret_cast<const sockaddr_un*>(address)->sun_path;
+      if (size <= kPathOffset) return "(unnamed)";
+      const size_t length = size - kPathOffset;
+      if (path[0] == '\0') return "@" + std::string(path + 1, length - 1);
+      return std::string(path, strnlen(path, length));
+    }
+    default:
+      return absl::StrCat("(address family ", address->sa_family, ")");
+  }
+}
+
+absl::StatusOr<Endpoint> LocalEndpoint(int fd) {
+  sockaddr_storage storage = {};
+  socklen_t size = sizeof(storage);
+  const auto* address = reinterpret_cast<sockaddr*>(&storage);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("getsockname: ", ErrnoName(errno)));
+  }
+  const int type = SocketOption(fd, SOL_SOCKET, SO_TYPE);
+  if (storage.ss_family == AF_UNIX) {
+    const Transport transport = type == SOCK_STREAM      ? Transport::kUnixStream
+                                : type == SOCK_SEQPACKET ? Transport::kUnixSeqpacket
+                                                         : Transport::kUnixDatagram;
+    return Endpoint(transport, address, size);
+  }
+  const int protocol = SocketOption(fd, SOL_SOCKET, SO_PROTOCOL);
+  const bool known = (type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == 262)) ||
+                     (type == SOCK_DGRAM && protocol == IPPROTO_UDP);
+  if ((storage.ss_family != AF_INET && storage.ss_family != AF_INET6) || !known) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("descriptor ", fd, " is no TCP, UDP or Unix socket"));
+  }
+  const Transport transport = type == SOCK_DGRAM ? Transport::kUdp
+                              : protocol == 262  ? Transport::kMptcp
+                                                 : Transport::kTcp;
+  const bool both = storage.ss_family == AF_INET6 &&
+                    IN6_IS_ADDR_UNSPECIFIED(&V6(address).sin6_addr) &&
+                    SocketOption(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
+  return Endpoint(transport, address, size, both);
 }
 
 }  // namespace io

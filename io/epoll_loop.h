@@ -21,9 +21,14 @@
 
 namespace io {
 
-// The event loop on epoll(7). Connections are edge-triggered and registered once, for reading and
-// writing together; a receive that comes back short ends the reading without a call that only
-// returns EAGAIN. All connections share one receive buffer. What it promises: io/event_loop.h.
+// The event loop on epoll(7). What it promises: io/event_loop.h.
+//
+//   * TCP connections are edge-triggered and registered once, for reading and writing together; a
+//     receive that comes back short ends the reading without a call that only returns EAGAIN.
+//   * All others are level-triggered, for writing only while something waits: there, a short receive
+//     doesn't mean that nothing is left, and a Unix socket reports EPOLLOUT whenever its peer reads.
+//   * All connections share one receive buffer. Datagrams come and go by recvmmsg(2) and
+//     sendmmsg(2).
 template <class H, class K = Kernel>
 class EpollLoop {
  public:
@@ -60,14 +65,20 @@ class EpollLoop {
   absl::StatusOr<Endpoint> Listen(const Endpoint& at, const ListenOptions& listen) {
     auto fd = OpenListener(at, listen, /*nonblocking=*/true);
     if (!fd.ok()) return fd.status();
-    listeners_.push_back({*fd, listen.tag});
-    const absl::Status watched = Watch(*fd, EPOLLIN, kListenerKey | (listeners_.size() - 1));
+    const auto local = LocalEndpoint(*fd);
+    if (!local.ok()) return local.status();
+    listeners_.push_back({.fd = *fd, .tag = listen.tag, .transport = local->transport(),
+                          .datagrams = local->is_datagram(), .shared = listen.shared});
+    if (local->is_datagram() && batch_ == nullptr) {
+      batch_ = std::make_unique<DatagramBatch>(options_.recv_buffer_bytes);
+    }
+    const absl::Status watched = WatchListener(listeners_.size() - 1);
     if (!watched.ok()) {
       CloseDescriptor(*fd);
       listeners_.pop_back();
       return watched;
     }
-    return LocalEndpoint(*fd);
+    return local;
   }
 
   void StopListening() noexcept {
@@ -91,14 +102,9 @@ class EpollLoop {
     }
     slot->fd = *fd;
     slot->tag = tag;
+    SetTransport(*slot, at.transport());
     slot->connecting = true;
-    ++counters_.system_calls;
-    const int result = kernel_.Connect(*fd, at);
-    if (result < 0 && result != -EINPROGRESS) {
-      Fail(*slot, -result);
-    } else {
-      Register(*slot);
-    }
+    StartConnect(*slot, at);
     return slot;
   }
 
@@ -125,6 +131,18 @@ class EpollLoop {
     List(slot);
   }
 
+  void SendDatagram(uint32_t socket, const DatagramPath& path, Bytes out) noexcept {
+    if (socket >= listeners_.size() || listeners_[socket].fd < 0 || path.peer_size == 0) {
+      ++counters_.datagrams_dropped;
+    } else if (receiving_datagrams_ == &listeners_[socket]) {
+      Gather(path, out);
+    } else {
+      batch_->single.Prepare(path, out);
+      mmsghdr message = {.msg_hdr = batch_->single.header, .msg_len = 0};
+      SendDatagrams(listeners_[socket], &message, 1);
+    }
+  }
+
   void End(Connection& c) noexcept {
     static_cast<Slot&>(c).finish = true;
     List(static_cast<Slot&>(c));
@@ -149,14 +167,16 @@ class EpollLoop {
   void ResumeReceive(Connection& c) noexcept {
     Slot& slot = static_cast<Slot&>(c);
     slot.paused = false;
-    if (slot.readable) List(slot);
+    if (slot.readable || !slot.edge) List(slot);
   }
 
   absl::Status RunOnce(Nanos timeout) {
     const bool called = !attention_.empty();  // the handler: so the caller is to have its say
     AdvanceListed();
     if (pause_.Due()) ResumeAccepting();
+    if (!connect_again_.empty()) ConnectAgain();
     timeout = called || !attention_.empty() ? Nanos::zero() : pause_.Clip(timeout);
+    if (!connect_again_.empty()) timeout = std::min<Nanos>(timeout, kConnectAgain);
     if (timeout != kForever && timeout != Nanos::zero() && TimerEnds(timeout)) timeout = kForever;
     const timespec until = ToTimespec(timeout);
     const int count = kernel_.EpollWait(epoll_, events_.data(), static_cast<int>(events_.size()),
@@ -180,6 +200,12 @@ class EpollLoop {
       ForEachConnection([this](Connection& c) { Abort(c); });
       AdvanceListed();
     }
+  }
+
+  size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
+  Connection* Find(uint32_t index, uint32_t generation) {
+    Slot* slot = slots_.Find(index, generation);
+    return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;
   }
 
   const Counters& counters() const { return counters_; }
@@ -212,6 +238,9 @@ class EpollLoop {
     bool listed : 1 = false;    // in attention_
     bool drain_due : 1 = false;
     bool blocked : 1 = false;  // the last send fell short: EPOLLOUT will come
+    bool edge : 1 = false;     // edge-triggered, and registered once
+    bool endless : 1 = false;  // datagrams: a receive of 0 bytes is no end
+    uint32_t interest = 0;     // level-triggered: what it is registered for; 0: not at all
     Bytes stable;              // the rest of SendStable's bytes, sent before the queue
     ByteQueue queue;           // empty when the slot is freed
 
@@ -226,6 +255,34 @@ class EpollLoop {
   struct Listener {
     int fd;
     uint64_t tag;
+    Transport transport;
+    bool datagrams, shared;
+  };
+
+  // What one recvmmsg(2) brings, and the sendmmsg(2) that answers it.
+  struct DatagramBatch {
+    static constexpr unsigned kCount = 64;
+    explicit DatagramBatch(uint32_t bytes)
+        : buffers(std::make_unique_for_overwrite<std::byte[]>(size_t{bytes} * kCount)) {
+      for (unsigned i = 0; i < kCount; ++i) payload[i] = {buffers.get() + size_t{bytes} * i, bytes};
+    }
+    void Rewind() {
+      for (unsigned i = 0; i < kCount; ++i) {
+        in[i].msg_hdr = {.msg_name = &peer[i], .msg_namelen = sizeof(peer[i]),
+                         .msg_iov = &payload[i], .msg_iovlen = 1, .msg_control = &control[i],
+                         .msg_controllen = sizeof(control[i])};
+      }
+    }
+    std::unique_ptr<std::byte[]> buffers;
+    std::array<mmsghdr, kCount> in, out;
+    std::array<iovec, kCount> payload;
+    std::array<sockaddr_storage, kCount> peer;
+    struct alignas(cmsghdr) Control { char bytes[kControlBytes]; };
+    std::array<Control, kCount> control;
+    std::array<DatagramOut, kCount> answer;
+    std::array<BlockPool::Block*, kCount> copy;  // of an answer's payload that isn't lent
+    unsigned answers = 0;
+    DatagramOut single;
   };
 
   static constexpr uint64_t kListenerKey = 1ull << 62;
@@ -235,6 +292,7 @@ class EpollLoop {
   static constexpr int kEventsMax = 512;
   static constexpr int kAcceptsMax = 64;  // an event, so that accepting starves nobody
   static constexpr int kReceivesMax = 4;  // an event, likewise
+  static constexpr std::chrono::milliseconds kConnectAgain{1};
 
   absl::Status Watch(int fd, uint32_t events, uint64_t key) {
     epoll_event event = {.events = events, .data = {.u64 = key}};
@@ -246,12 +304,46 @@ class EpollLoop {
                      result == -ENOSPC ? "; raise fs.epoll.max_user_watches" : ""));
   }
 
-  void Register(Slot& slot) {
+  absl::Status WatchListener(size_t index) {
+    const Listener& listener = listeners_[index];
+    return Watch(listener.fd, EPOLLIN | (listener.shared ? EPOLLEXCLUSIVE : 0u),
+                 kListenerKey | index);
+  }
+
+  static void SetTransport(Slot& slot, Transport transport) {
+    slot.edge = transport == Transport::kTcp || transport == Transport::kMptcp;
+    slot.endless = transport == Transport::kUdp || transport == Transport::kUnixDatagram;
+    slot.messages = slot.endless || transport == Transport::kUnixSeqpacket;
+  }
+
+  void Control(Slot& slot, int operation, uint32_t events) {
     const uint64_t key = static_cast<uint64_t>(slot.generation) << 32 | slot.index;
-    epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.u64 = key}};
+    epoll_event event = {.events = events, .data = {.u64 = key}};
     ++counters_.system_calls;
-    const int result = kernel_.EpollControl(epoll_, EPOLL_CTL_ADD, slot.fd, &event);
+    const int result = kernel_.EpollControl(epoll_, operation, slot.fd, &event);
     if (result < 0) Fail(slot, -result);
+  }
+
+  void Register(Slot& slot) {
+    if (slot.edge) {
+      Control(slot, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+    } else {
+      UpdateInterest(slot);
+    }
+  }
+
+  // Level-triggered: registers what the slot waits for now. What nobody wants would be reported for
+  // ever.
+  void UpdateInterest(Slot& slot) {
+    uint32_t wanted = 0;
+    if (slot.connecting || (slot.blocked && Pending(slot) != 0)) wanted |= EPOLLOUT;
+    if (MayReceive(slot)) wanted |= EPOLLIN | EPOLLRDHUP;
+    if (wanted == slot.interest) return;
+    const int operation = slot.interest == 0 ? EPOLL_CTL_ADD
+                          : wanted == 0      ? EPOLL_CTL_DEL
+                                             : EPOLL_CTL_MOD;
+    slot.interest = wanted;
+    Control(slot, operation, wanted);
   }
 
   void CloseDescriptor(int fd) {
@@ -288,7 +380,8 @@ class EpollLoop {
       waker_.Clear();
       ++counters_.system_calls;
     } else if (key & kListenerKey) {
-      Accept(listeners_[key & 0xffffffff]);
+      Listener& listener = listeners_[key & 0xffffffff];
+      listener.datagrams ? ReceiveDatagrams(listener, key & 0xffffffff) : Accept(listener);
     } else if (Slot* slot = slots_.Find(static_cast<uint32_t>(key), key >> 32)) {
       OnEvents(*slot, events);
     }
@@ -301,10 +394,20 @@ class EpollLoop {
     }
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) slot.readable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) slot.hung_up = true;
+    if (!slot.edge) return OnLevel(slot, events);
     if ((events & EPOLLERR) && !slot.dead && !MayReceive(slot)) Fail(slot, SocketError(slot.fd));
     if (events & EPOLLOUT) {
       slot.blocked = false;
       if (Pending(slot) != 0) Flush(slot);
+    }
+    Advance(slot);
+  }
+
+  // A level-triggered connection: what is not taken now is reported again.
+  void OnLevel(Slot& slot, uint32_t events) {
+    if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) {
+      slot.blocked = false;
+      if (Pending(slot) != 0 && !slot.dead) Flush(slot);
     }
     Advance(slot);
   }
@@ -325,21 +428,41 @@ class EpollLoop {
     return true;
   }
 
+  void StartConnect(Slot& slot, const Endpoint& at) {
+    ++counters_.system_calls;
+    const int result = kernel_.Connect(slot.fd, at);
+    if (result == -EAGAIN && at.is_unix()) {
+      connect_again_.push_back({at, slot.index, slot.generation});  // its backlog is full
+    } else if (result < 0 && result != -EINPROGRESS) {
+      Fail(slot, -result);
+    } else {
+      Register(slot);
+    }
+  }
+
+  // A Unix socket whose backlog was full tells nobody when it no longer is.
+  void ConnectAgain() {
+    for (size_t count = connect_again_.size(); count > 0; --count) {
+      const ConnectAttempt attempt = connect_again_.front();
+      connect_again_.pop_front();
+      Slot* slot = slots_.Find(attempt.index, attempt.generation);
+      if (slot != nullptr && !slot->dead) StartConnect(*slot, attempt.at);
+    }
+  }
+
   void FinishConnect(Slot& slot) {
     slot.connecting = false;
     ++counters_.system_calls;
     if (const int error = SocketError(slot.fd)) return Fail(slot, error);
     ++counters_.connected;
-    OpenSlot(slot);
-  }
-
-  void OpenSlot(Slot& slot) {
     slot.open = true;
     handler_.OnOpen(*this, slot);
   }
 
   void Accept(Listener& listener) {
-    for (int i = 0; i < kAcceptsMax && listener.fd >= 0; ++i) {
+    // Of a shared listener one at a time, so that others get some.
+    const int accepts_max = listener.shared ? 1 : kAcceptsMax;
+    for (int i = 0; i < accepts_max && listener.fd >= 0; ++i) {
       if (slots_.full()) return PauseAccepting();
       ++counters_.system_calls;
       const int fd = kernel_.Accept(listener.fd);
@@ -350,14 +473,27 @@ class EpollLoop {
         if (!OnePeersTrouble(-fd)) return PauseAccepting();
         continue;
       }
-      Slot& slot = *slots_.Take();
-      slot.fd = fd;
-      slot.tag = listener.tag;
-      slot.accepted = true;
-      ++counters_.accepted;
-      Register(slot);
-      if (!slot.dead) OpenSlot(slot);
+      OpenAccepted(fd, listener);
     }
+  }
+
+  void OpenAccepted(int fd, const Listener& listener) {
+    Slot& slot = *slots_.Take();
+    slot.fd = fd;
+    slot.tag = listener.tag;
+    slot.accepted = true;
+    SetTransport(slot, listener.transport);
+    ++counters_.accepted;
+    if constexpr (ChecksPeers<H, EpollLoop>) {
+      if (!handler_.OnAccept(*this, fd, listener.tag)) {
+        ++counters_.not_welcome;
+        return Abort(slot);
+      }
+    }
+    slot.open = true;
+    handler_.OnOpen(*this, slot);
+    if (!slot.dead) Register(slot);
+    Advance(slot);
   }
 
   // A listener that can't be served stays readable, and would spin: it leaves epoll until a
@@ -366,7 +502,7 @@ class EpollLoop {
     ++counters_.accept_pauses;
     pause_.Start();
     for (Listener& listener : listeners_) {
-      if (listener.fd < 0) continue;
+      if (listener.fd < 0 || listener.datagrams) continue;
       ++counters_.system_calls;
       kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, listener.fd, nullptr);
     }
@@ -375,8 +511,93 @@ class EpollLoop {
   void ResumeAccepting() {
     pause_.Clear();
     for (size_t i = 0; i < listeners_.size(); ++i) {
-      if (listeners_[i].fd < 0) continue;
-      if (!Watch(listeners_[i].fd, EPOLLIN, kListenerKey | i).ok()) return PauseAccepting();
+      if (listeners_[i].fd < 0 || listeners_[i].datagrams) continue;
+      if (!WatchListener(i).ok()) return PauseAccepting();
+    }
+  }
+
+  // --- datagrams --------------------------------------------------------------------------------
+
+  void ReceiveDatagrams(Listener& listener, uint32_t index) {
+    if constexpr (TakesDatagrams<H, EpollLoop>) {
+      batch_->Rewind();
+      ++counters_.system_calls;
+      const int count =
+          kernel_.ReceiveMany(listener.fd, batch_->in.data(), DatagramBatch::kCount);
+      if (count < 0) {
+        if (count != -EAGAIN && count != -EINTR) counters_.errors.Add(-count);
+        return;
+      }
+      receiving_datagrams_ = &listener;
+      for (int i = 0; i < count; ++i) {
+        const msghdr& header = batch_->in[i].msg_hdr;
+        if (header.msg_flags & MSG_TRUNC) {
+          ++counters_.truncated;
+          continue;
+        }
+        const Datagram datagram = {
+            .tag = listener.tag,
+            .socket = index,
+            .bytes = {static_cast<std::byte*>(batch_->payload[i].iov_base), batch_->in[i].msg_len},
+            .path = {.peer = reinterpret_cast<sockaddr*>(&batch_->peer[i]),
+                     .peer_size = header.msg_namelen,
+                     .local = ReadLocalAddress(header)}};
+        ++counters_.receives;
+        ++counters_.datagrams_received;
+        counters_.received_bytes += datagram.bytes.size();
+        handler_.OnDatagram(*this, datagram);
+      }
+      FlushAnswers();
+      receiving_datagrams_ = nullptr;
+    }
+  }
+
+  // Within OnDatagram: answers are gathered, and sent in one call when the batch is through. Bytes
+  // that are lent stay where they are until then.
+  void Gather(const DatagramPath& path, Bytes out) {
+    DatagramBatch& batch = *batch_;
+    if (batch.answers == DatagramBatch::kCount) FlushAnswers();
+    const std::byte* begin = batch.buffers.get();
+    const bool lent = out.data() >= begin &&
+                      out.data() < begin + batch.payload[0].iov_len * DatagramBatch::kCount;
+    batch.copy[batch.answers] = nullptr;
+    if (!lent && !out.empty()) {
+      ++counters_.replies_copied;
+      BlockPool::Block* block = batch.copy[batch.answers] = blocks_.Take(out.size());
+      std::copy(out.begin(), out.end(), block->data());
+      out = {block->data(), out.size()};
+    }
+    DatagramOut& answer = batch.answer[batch.answers];
+    answer.Prepare(path, out);
+    batch.out[batch.answers++] = {.msg_hdr = answer.header, .msg_len = 0};
+  }
+
+  void FlushAnswers() {
+    if (batch_->answers == 0) return;
+    SendDatagrams(*receiving_datagrams_, batch_->out.data(), batch_->answers);
+    for (unsigned i = 0; i < batch_->answers; ++i) {
+      if (batch_->copy[i] != nullptr) blocks_.Return(batch_->copy[i]);
+    }
+    batch_->answers = 0;
+  }
+
+  // Sends what the kernel takes; the one that it refuses is dropped, and the others go on.
+  void SendDatagrams(const Listener& listener, mmsghdr* messages, unsigned count) {
+    while (count > 0) {
+      ++counters_.system_calls;
+      int sent = kernel_.SendMany(listener.fd, messages, count);
+      if (sent == -EINTR) continue;
+      if (sent < 0) {
+        counters_.errors.Add(-sent);
+        ++counters_.datagrams_dropped;
+        sent = 1;
+      } else {
+        for (int i = 0; i < sent; ++i) counters_.sent_bytes += messages[i].msg_len;
+        counters_.sends += sent;
+        counters_.datagrams_sent += sent;
+      }
+      messages += sent;
+      count -= sent;
     }
   }
 
@@ -410,34 +631,52 @@ class EpollLoop {
     if (slot.dead || (slot.closing && Pending(slot) == 0)) return CloseNow(slot);
     const bool more = (slot.readable && MayReceive(slot)) || (slot.drain_due && Pending(slot) == 0);
     if (more) List(slot);
+    if (!slot.edge && !slot.connecting) UpdateInterest(slot);
   }
 
   void Receive(Slot& slot) {
-    for (int i = 0; i < kReceivesMax; ++i) {
+    const int receives_max = slot.edge ? kReceivesMax : 1;  // a level is reported again
+    for (int i = 0; i < receives_max; ++i) {
+      const size_t size = ReceiveSize(slot);
       ++counters_.system_calls;
-      const ssize_t n = kernel_.Receive(slot.fd, buffer_.get(), options_.recv_buffer_bytes);
+      const ssize_t n =
+          kernel_.Receive(slot.fd, buffer_.get(), size, slot.messages ? MSG_TRUNC : 0);
       if (n > 0) {
-        Deliver(slot, {buffer_.get(), static_cast<size_t>(n)});
+        if (static_cast<size_t>(n) > size) {
+          ++counters_.truncated;  // a message
+        } else {
+          Deliver(slot, {buffer_.get(), static_cast<size_t>(n)});
+        }
         if (!MayReceive(slot)) return;
-        if (n == options_.recv_buffer_bytes || slot.hung_up) continue;
+        if (slot.edge && (static_cast<size_t>(n) == size || slot.hung_up)) continue;
         slot.readable = false;
         return;
       }
       if (n == -EINTR) continue;
       slot.readable = false;
-      if (n == 0) {
+      if (n == 0 && !slot.endless) {
         slot.ended = true;
         handler_.OnEnd(*this, slot);
-      } else if (n != -EAGAIN) {
+      } else if (n != 0 && n != -EAGAIN) {
         Fail(slot, static_cast<int>(-n));
       }
       return;
     }
+    slot.readable = slot.edge;
+  }
+
+  // How much to take in at once: what is received must fit in the bound if none of it can be sent
+  // on. A message comes whole or not at all.
+  size_t ReceiveSize(const Slot& slot) const {
+    if (slot.messages) return options_.recv_buffer_bytes;
+    const size_t queued = slot.queue.bytes(), bound = options_.pending_bytes_max;
+    return std::min<size_t>(options_.recv_buffer_bytes, queued < bound ? bound - queued : bound);
   }
 
   void Deliver(Slot& slot, Bytes in) {
     ++counters_.receives;
     counters_.received_bytes += in.size();
+    ++slot.progress;
     receiving_ = &slot;
     lent_ = in;
     handler_.OnReceive(*this, slot, in);
@@ -472,7 +711,8 @@ class EpollLoop {
         out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
     if (Pending(slot) == 0 && lent && held_.empty()) {
       held_ = out;
-    } else if (lent && !held_.empty() && held_.data() + held_.size() == out.data()) {
+    } else if (lent && !held_.empty() && held_.data() + held_.size() == out.data() &&
+               !slot.messages) {
       held_ = {held_.data(), held_.size() + out.size()};
     } else {
       if (!held_.empty()) Enqueue(slot, held_);
@@ -484,7 +724,7 @@ class EpollLoop {
   void Enqueue(Slot& slot, Bytes out) {
     if (slot.dead) return;
     ++counters_.replies_copied;
-    slot.queue.Append(out, blocks_);
+    slot.messages ? slot.queue.AppendMessage(out, blocks_) : slot.queue.Append(out, blocks_);
     if (!slot.full && Pending(slot) >= options_.pending_bytes_max) {
       slot.full = true;
       ++counters_.receive_pauses;
@@ -499,6 +739,7 @@ class EpollLoop {
       if (n >= 0) {
         ++counters_.sends;
         counters_.sent_bytes += n;
+        ++slot.progress;
         slot.blocked = static_cast<size_t>(n) < out.size();
         return n;
       }
@@ -515,8 +756,10 @@ class EpollLoop {
       if (slot.blocked || slot.dead) return;
     }
     while (!slot.queue.empty()) {
-      slot.queue.Consume(SendNow(slot, slot.queue.Front()), blocks_);
+      const size_t sent = SendNow(slot, slot.queue.Front());
+      if (!slot.messages) slot.queue.Consume(sent, blocks_);
       if (slot.blocked || slot.dead) break;
+      if (slot.messages) slot.queue.ConsumeMessage(blocks_);
     }
     if (slot.full && Pending(slot) <= options_.pending_bytes_max / 2) {
       slot.full = false;
@@ -532,7 +775,15 @@ class EpollLoop {
   Nanos timer_at_ = {};  // CLOCK_MONOTONIC
   bool timer_armed_ = false;
   Waker waker_;
+  struct ConnectAttempt {
+    Endpoint at;
+    uint32_t index, generation;
+  };
+
   std::deque<Listener> listeners_;
+  std::deque<ConnectAttempt> connect_again_;
+  std::unique_ptr<DatagramBatch> batch_;            // where datagrams are listened for
+  const Listener* receiving_datagrams_ = nullptr;  // a batch of it is at the handler
   AcceptPause pause_;
   SlotTable<Slot> slots_;
   AttentionList attention_;

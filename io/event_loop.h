@@ -8,21 +8,26 @@
 //   * One thread. A loop is opened, run and closed by one thread; only Wake() may be called by
 //     another. Every callback runs inside RunOnce() (or Shutdown()), never inside Send(),
 //     Connect(), Close() or another callback of the same loop.
-//   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes
-//   that
+//   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes that
 //     lie inside what OnReceive was just lent are borrowed where that is cheaper.
-//   * Bounds. At pending_bytes_max bytes not yet sent, the loop stops receiving from that
-//   connection
-//     until half of them have left. At connections_max, or without a free file descriptor, it stops
-//     accepting until a connection closed. Handlers don't see either; the counters do.
-//   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is
-//   seen at
-//     the latest when something is sent to it, or received from it again.
-//   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing
-//   meanwhile,
+//   * Bounds. Bytes that were received and not yet sent on, and bytes queued otherwise, count as
+//     pending. At pending_bytes_max the loop stops receiving from that connection until half of
+//     them have left; what is received meanwhile fits in the bound (io_uring before Linux 6.17: it
+//     may exceed it by what was under way). At connections_max, or without a free file descriptor,
+//     it stops accepting until a connection closed. Handlers don't see either; the counters do.
+//   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is seen
+//     at the latest when something is sent to it, or received from it again.
+//   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing meanwhile,
 //     wait for each other: a bound is a bound.
 //   * OnClose comes exactly once for each OnOpen, and once for each Connect() that failed (then
 //     without OnOpen). After it, the Connection may serve another peer.
+//   * Messages. A connection over a transport that keeps messages (Unix seqpacket; UDP and Unix
+//     datagrams from the side that connected) carries one with each Send() and each OnReceive. One
+//     that is longer than recv_buffer_bytes is dropped and counted. Datagrams are lost without a
+//     word, and never end: no OnEnd.
+//   * Datagram sockets. Listen() on UDP or Unix datagrams opens one socket for all peers. What comes
+//     is lent to OnDatagram, with the path it took; SendDatagram() sends along a path, at once or
+//     never: where the kernel does not take it, it is dropped and counted.
 
 #include <chrono>
 #include <concepts>
@@ -33,6 +38,7 @@
 #include "absl/status/statusor.h"
 #include "io/bytes.h"
 #include "io/counters.h"
+#include "io/datagram.h"
 #include "io/endpoint.h"
 
 namespace io {
@@ -49,18 +55,20 @@ inline timespec ToTimespec(Nanos timeout) {
           .tv_nsec = static_cast<long>(timeout.count() % 1'000'000'000)};
 }
 
-// One end of a stream, as a handler sees it. It belongs to the loop.
+// One end of a stream, or of an exchange of messages, as a handler sees it. It belongs to the loop.
 struct Connection {
   uint32_t index = 0;       // its slot: < connections_max; no two open connections share one
   uint32_t generation = 0;  // how many earlier connections had this slot
   uint64_t tag = 0;         // the caller's own: what was given to Listen() or Connect()
   bool accepted = false;    // by a listener; otherwise we connected
+  bool messages = false;    // the transport keeps them
+  uint32_t progress = 0;    // changes whenever bytes came or left; wraps
 };
 
 struct LoopOptions {
   uint32_t recv_buffer_bytes = 64 * 1024;   // the most that one OnReceive carries
   uint32_t recv_buffers = 1024;             // io_uring: provided buffers, at most 32768
-  uint32_t pending_bytes_max = 256 * 1024;  // a connection, queued to be sent
+  uint32_t pending_bytes_max = 64 * 1024;   // a connection, waiting to be sent
   uint32_t connections_max = 1'000'000;
   uint32_t submission_entries = 1024;  // io_uring: the submission ring; halved where memory lacks
   uint32_t completion_entries = 8192;  // io_uring: the completion ring
@@ -69,7 +77,9 @@ struct LoopOptions {
 struct ListenOptions {
   int backlog = 4096;       // listen(2): the kernel caps it at net.core.somaxconn
   bool reuse_port = false;  // SO_REUSEPORT: several loops share the address, the kernel divides
-  uint64_t tag = 0;         // becomes the tag of each accepted connection
+  uint64_t tag = 0;         // becomes the tag of each accepted connection, and of each datagram
+  int fd = -1;              // a socket that is bound and listens already: the loop's from now on
+  bool shared = false;      // other loops accept from the same socket (Unix has no SO_REUSEPORT)
 };
 
 // What a loop calls. All are noexcept; `c` is valid for the call, and later until OnClose.
@@ -87,17 +97,33 @@ concept Handler = requires(H h, L& loop, Connection& c, Bytes in, int error) {
   noexcept;  // error: an errno, or 0
 };
 
+// What a handler may have besides:
+//   void OnDatagram(L&, const Datagram&) noexcept   REQUIRED to listen on datagrams
+//   bool OnAccept(L&, int fd, uint64_t tag) noexcept   whether an accepted connection is welcome; if
+//       not, it is reset, and nothing else is called for it. The tag is its listener's.
+template <class H, class L>
+concept TakesDatagrams = requires(H h, L& loop, const Datagram& datagram) {
+  { h.OnDatagram(loop, datagram) }
+  noexcept;
+};
+template <class H, class L>
+concept ChecksPeers = requires(H h, L& loop, int fd, uint64_t tag) {
+  { h.OnAccept(loop, fd, tag) } -> std::same_as<bool>;
+};
+
 template <class L>
 concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const ListenOptions& listen,
-                             uint64_t tag, Bytes out, Nanos timeout) {
+                             uint64_t tag, Bytes out, Nanos timeout, const DatagramPath& path) {
   { L::kName } -> std::convertible_to<std::string_view>;
   // Whether this backend runs here. If not: why (kernel, sysctl, seccomp, memlock) and the mend.
   { L::Probe() } -> std::same_as<absl::Status>;
   // Takes what the loop needs from the kernel, for the calling thread.
   { loop.Open() } -> std::same_as<absl::Status>;
-  // Accepts connections at `at`; port 0 picks a free one. Returns the real address.
+  // Accepts connections, or takes datagrams, at `at`; port 0 picks a free one. Returns the real
+  // address.
   { loop.Listen(at, listen) } -> std::same_as<absl::StatusOr<Endpoint>>;
-  // Accepts no more. Connections that wait in the backlog are reset by the kernel.
+  // Accepts no more, and takes no more datagrams. Connections that wait in the backlog are reset by
+  // the kernel, unless somebody else holds the listener too.
   { loop.StopListening() }
   noexcept;
   // Starts to connect. Errors here are the machine's (no descriptor, no port); the peer's come as
@@ -108,6 +134,10 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // Send() without a copy: the bytes stay as they are until OnDrained or OnClose. REQUIRES: all
   // that was sent before has drained.
   { loop.SendStable(c, out) }
+  noexcept;
+  // Sends a datagram from socket number `socket` (Datagram::socket). Any time, not only in
+  // OnDatagram.
+  { loop.SendDatagram(uint32_t{}, path, out) }
   noexcept;
   // Sends what is queued, then tells the peer that no more comes (FIN). Receiving goes on.
   { loop.End(c) }
@@ -132,6 +162,10 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // Aborts all connections, with their OnClose, and returns when the kernel holds nothing of ours.
   { loop.Shutdown() }
   noexcept;
+  // Bytes that wait to be sent.
+  { loop.unsent(c) } -> std::convertible_to<size_t>;
+  // The open connection that has this slot in this generation, or nullptr: it is gone.
+  { loop.Find(uint32_t{}, uint32_t{}) } -> std::same_as<Connection*>;
   { loop.counters() } -> std::same_as<const Counters&>;
   { loop.connections() } -> std::convertible_to<uint32_t>;           // open, opening or closing
   { loop.operations_in_kernel() } -> std::convertible_to<uint64_t>;  // 0 after Shutdown()

@@ -26,13 +26,20 @@ struct Kernel {
     return Result(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   }
   int Connect(int fd, const Endpoint& at) { return Result(connect(fd, at.address(), at.size())); }
-  ssize_t Receive(int fd, std::byte* into, size_t size) {
-    const ssize_t n = recv(fd, into, size, 0);
+  ssize_t Receive(int fd, std::byte* into, size_t size, int flags) {
+    const ssize_t n = recv(fd, into, size, flags);
     return n >= 0 ? n : -errno;
   }
   ssize_t Send(int fd, Bytes out) {
     const ssize_t n = send(fd, out.data(), out.size(), MSG_NOSIGNAL);
     return n >= 0 ? n : -errno;
+  }
+  // recvmmsg(2) and sendmmsg(2), without waiting.
+  int ReceiveMany(int fd, mmsghdr* messages, unsigned count) {
+    return Result(recvmmsg(fd, messages, count, MSG_DONTWAIT, nullptr));
+  }
+  int SendMany(int fd, mmsghdr* messages, unsigned count) {
+    return Result(sendmmsg(fd, messages, count, MSG_DONTWAIT | MSG_NOSIGNAL));
   }
   int Shutdown(int fd, int how) { return Result(shutdown(fd, how)); }
   int Close(int fd) { return Result(close(fd)); }

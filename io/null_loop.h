@@ -1,5 +1,6 @@
 #pragma once
 
+#include <netinet/in.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -45,7 +46,7 @@ class NullLoop {
   }
 
   absl::StatusOr<Endpoint> Listen(const Endpoint& at, const ListenOptions& listen) {
-    const Endpoint real = at.port() != 0 ? at : at.WithPort(next_port_++);
+    const Endpoint real = at.port() != 0 || at.is_unix() ? at : at.WithPort(next_port_++);
     for (const Listener& other : listeners_) {
       if (other.at == real && !(listen.reuse_port && other.reuse_port)) {
         return absl::AlreadyExistsError(absl::StrCat("port ", real.port(), " is in use on ",
@@ -56,7 +57,9 @@ class NullLoop {
     return real;
   }
 
-  void StopListening() noexcept { listeners_.clear(); }
+  void StopListening() noexcept {
+    for (Listener& listener : listeners_) listener.open = false;
+  }
 
   absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
     if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
@@ -67,8 +70,16 @@ class NullLoop {
     }
     slot->used = true;
     slot->tag = tag;
-    const auto listener = std::find_if(listeners_.begin(), listeners_.end(),
-                                       [&](const Listener& other) { return other.at == at; });
+    SetTransport(*slot, at.transport());
+    const auto listener =
+        std::find_if(listeners_.begin(), listeners_.end(),
+                     [&](const Listener& other) { return other.open && other.at == at; });
+    if (listener != listeners_.end() && at.is_datagram()) {
+      slot->socket = static_cast<uint32_t>(listener - listeners_.begin());
+      ++counters_.connected;
+      List(*slot);
+      return slot;
+    }
     Slot* peer = listener == listeners_.end() ? nullptr : slots_.Take();
     if (peer == nullptr) {
       Fail(*slot, ECONNREFUSED);
@@ -77,6 +88,7 @@ class NullLoop {
     peer->used = true;
     peer->tag = listener->tag;
     peer->accepted = true;
+    SetTransport(*peer, at.transport());
     slot->peer = peer->index;
     peer->peer = slot->index;
     ++counters_.connected;
@@ -124,7 +136,7 @@ class NullLoop {
       if (slot.sink != nullptr) slot.sink->append(AsText(out));
       return;
     }
-    slot.queue.Append(out, blocks_);
+    Append(slot, slot.queue, out);
     if (!slot.full && slot.queue.bytes() >= options_.pending_bytes_max) {
       slot.full = true;
       ++counters_.receive_pauses;
@@ -133,6 +145,20 @@ class NullLoop {
   }
 
   void SendStable(Connection& c, Bytes out) noexcept { Send(c, out); }
+
+  void SendDatagram(uint32_t socket, const DatagramPath& path, Bytes out) noexcept {
+    Slot* peer = path.peer_size == sizeof(sockaddr_in) ? AtAddress(path.peer) : nullptr;
+    if (socket >= listeners_.size() || !listeners_[socket].open || peer == nullptr ||
+        peer->inbox.bytes() >= kWindow) {
+      ++counters_.datagrams_dropped;
+      return;
+    }
+    ++counters_.sends;
+    ++counters_.datagrams_sent;
+    counters_.sent_bytes += out.size();
+    if (!out.empty()) Append(*peer, peer->inbox, out);
+    List(*peer);
+  }
 
   void End(Connection& c) noexcept {
     static_cast<Slot&>(c).finish = true;
@@ -183,6 +209,11 @@ class NullLoop {
   uint32_t connections() const { return slots_.taken(); }
   uint64_t operations_in_kernel() const { return 0; }
   uint32_t buffers_lent() const { return 0; }
+  size_t unsent(const Connection& c) const { return static_cast<const Slot&>(c).queue.bytes(); }
+  Connection* Find(uint32_t index, uint32_t generation) {
+    Slot* slot = slots_.Find(index, generation);
+    return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;
+  }
 
   template <class F>
   void ForEachConnection(F f) {
@@ -198,6 +229,7 @@ class NullLoop {
 
   struct Slot : Connection {
     uint32_t peer = kNone;
+    uint32_t socket = kNone;  // where its datagrams go
     int error = 0;
     bool used : 1 = false;
     bool fed : 1 = false;
@@ -213,6 +245,7 @@ class NullLoop {
     bool full : 1 = false;
     bool listed : 1 = false;
     bool drain_due : 1 = false;
+    bool endless : 1 = false;  // datagrams
     std::string* sink = nullptr;
     ByteQueue queue;  // sent, and not yet in the peer's inbox
     ByteQueue inbox;  // on its way to us
@@ -229,7 +262,34 @@ class NullLoop {
     Endpoint at;
     uint64_t tag;
     bool reuse_port;
+    bool open = true;
   };
+
+  static void SetTransport(Slot& slot, Transport transport) {
+    slot.endless = transport == Transport::kUdp || transport == Transport::kUnixDatagram;
+    slot.messages = slot.endless || transport == Transport::kUnixSeqpacket;
+  }
+
+  // Each end of datagrams has an address of its own: 127.0.0.0/8 and a port that tell the slot and
+  // its generation.
+  static sockaddr_in AddressOf(const Slot& slot) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(0x7f000000 | slot.index);
+    address.sin_port = htons(static_cast<uint16_t>(1024 + slot.generation % 64512));
+    return address;
+  }
+  Slot* AtAddress(const sockaddr* address) {
+    const auto& v4 = *reinterpret_cast<const sockaddr_in*>(address);
+    const uint32_t index = ntohl(v4.sin_addr.s_addr) & 0xffffff;
+    if (v4.sin_family != AF_INET || index >= slots_.size()) return nullptr;
+    Slot& slot = slots_[index];
+    return slot.used && slot.endless && AddressOf(slot).sin_port == v4.sin_port ? &slot : nullptr;
+  }
+
+  void Append(const Slot& slot, ByteQueue& queue, Bytes bytes) {
+    slot.messages ? queue.AppendMessage(bytes, blocks_) : queue.Append(bytes, blocks_);
+  }
 
   void List(Slot& slot) {
     if (slot.listed) return;
@@ -258,6 +318,7 @@ class NullLoop {
   }
 
   void Deliver(Slot& slot, Bytes in) {
+    ++slot.progress;
     ++counters_.receives;
     counters_.received_bytes += in.size();
     handler_.OnReceive(*this, slot, in);
@@ -290,23 +351,59 @@ class NullLoop {
 
   // Moves what is queued into the peer's inbox, as far as its window allows.
   void Transmit(Slot& slot) {
-    Slot* peer = Peer(slot);
     if (slot.queue.empty()) return;
+    ++slot.progress;
+    if (slot.endless) return TransmitDatagrams(slot);
+    Slot* peer = Peer(slot);
     if (peer == nullptr) return Fail(slot, slot.fin_received ? EPIPE : ECONNRESET);
     if (peer->inbox.bytes() >= kWindow) return;  // it lists us when it has read
     while (!slot.queue.empty() && peer->inbox.bytes() < kWindow) {
       const Bytes front = slot.queue.Front();
-      const Bytes out = front.first(std::min(front.size(), kWindow - peer->inbox.bytes()));
-      peer->inbox.Append(out, blocks_);
+      const Bytes out = slot.messages ? front
+                                      : front.first(std::min(front.size(),
+                                                             kWindow - peer->inbox.bytes()));
+      Append(*peer, peer->inbox, out);
       counters_.sent_bytes += out.size();
-      slot.queue.Consume(out.size(), blocks_);
+      slot.messages ? slot.queue.ConsumeMessage(blocks_) : slot.queue.Consume(out.size(), blocks_);
     }
     ++counters_.sends;
-    if (slot.full && slot.queue.bytes() <= options_.pending_bytes_max / 2) {
-      slot.full = false;
-      List(slot);
-    }
+    Drained(slot);
     List(*peer);
+  }
+
+  void TransmitDatagrams(Slot& slot) {
+    if constexpr (TakesDatagrams<H, NullLoop>) {
+      const sockaddr_in from = AddressOf(slot);
+      while (!slot.queue.empty() && !slot.dead) {
+        const Listener& listener = listeners_[slot.socket];
+        if (!listener.open) return Fail(slot, ECONNREFUSED);
+        const Bytes bytes = slot.queue.Front();
+        counters_.sent_bytes += bytes.size();
+        ++counters_.sends;
+        if (bytes.size() > options_.recv_buffer_bytes) {
+          ++counters_.truncated;
+        } else {
+          std::copy(bytes.begin(), bytes.end(), buffer_.get());
+          ++counters_.receives;
+          ++counters_.datagrams_received;
+          counters_.received_bytes += bytes.size();
+          handler_.OnDatagram(*this, Datagram{.tag = listener.tag,
+                                              .socket = slot.socket,
+                                              .bytes = {buffer_.get(), bytes.size()},
+                                              .path = {.peer = reinterpret_cast<const sockaddr*>(&from),
+                                                       .peer_size = sizeof(from),
+                                                       .local = {}}});
+        }
+        slot.queue.ConsumeMessage(blocks_);
+      }
+      Drained(slot);
+    }
+  }
+
+  void Drained(Slot& slot) {
+    if (!slot.full || slot.queue.bytes() > options_.pending_bytes_max / 2) return;
+    slot.full = false;
+    List(slot);
   }
 
   void Receive(Slot& slot) {
@@ -314,8 +411,14 @@ class NullLoop {
       const Bytes front = slot.inbox.Front();
       const Bytes in = front.first(std::min<size_t>(front.size(), options_.recv_buffer_bytes));
       std::copy(in.begin(), in.end(), buffer_.get());
-      slot.inbox.Consume(in.size(), blocks_);
-      Deliver(slot, {buffer_.get(), in.size()});
+      if (slot.messages) {
+        const bool truncated = front.size() > in.size();
+        slot.inbox.ConsumeMessage(blocks_);
+        truncated ? void(++counters_.truncated) : Deliver(slot, {buffer_.get(), in.size()});
+      } else {
+        slot.inbox.Consume(in.size(), blocks_);
+        Deliver(slot, {buffer_.get(), in.size()});
+      }
       if (Slot* peer = Peer(slot); peer != nullptr && !peer->queue.empty()) List(*peer);
       List(slot);
     } else if (slot.fin_received) {

@@ -1,7 +1,9 @@
 #include "io/sockets.h"
 
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,33 +18,69 @@ namespace {
 
 constexpr auto kAddressInUsePatience = std::chrono::milliseconds(500);
 
+constexpr int kDatagramBufferBytes = 4 << 20;
+
 absl::StatusOr<int> OpenSocket(const Endpoint& at, bool nonblocking) {
-  const int fd = socket(at.address()->sa_family,
-                        SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
+  const int type = at.type() | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0);
+  const int fd = socket(at.address()->sa_family, type, at.protocol());
   if (fd >= 0) return fd;
   const int error = errno;
-  if (error == EMFILE || error == ENFILE) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no file descriptor is left for a socket: ", ErrnoName(error),
-                     error == EMFILE ? "; raise the limit (ulimit -n) or open fewer connections"
-                                     : "; raise the system's limit (sysctl fs.file-max)"));
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no file descriptor is left for a socket: ", ErrnoName(error),
+                       error == EMFILE ? "; raise the limit (ulimit -n) or open fewer connections"
+                                       : "; raise the system's limit (sysctl fs.file-max)"));
+    case EAFNOSUPPORT:
+      return absl::UnavailableError(
+          absl::StrCat("this kernel has no support for the address family of ", at.ToString(), ": ",
+                       ErrnoName(error)));
+    case EPROTONOSUPPORT:
+    case ENOPROTOOPT:
+      if (at.transport() == Transport::kMptcp) {
+        return absl::UnavailableError(
+            absl::StrCat("this kernel has no Multipath TCP, or it is off: ", ErrnoName(error),
+                         "; see: sysctl net.mptcp.enabled"));
+      }
+      [[fallthrough]];
+    default:
+      return absl::InternalError(absl::StrCat("socket: ", ErrnoName(error)));
   }
-  if (error == EAFNOSUPPORT) {
-    return absl::UnavailableError(
-        absl::StrCat("this kernel has no support for the address family of ", at.ToString(), ": ",
-                     ErrnoName(error)));
-  }
-  return absl::InternalError(absl::StrCat("socket: ", ErrnoName(error)));
 }
 
-absl::Status BindError(const Endpoint& at, int error) {
+absl::Status UnixBindError(const Endpoint& at, int error) {
   const std::string where = at.ToString();
   switch (error) {
     case EADDRINUSE:
       return absl::AlreadyExistsError(absl::StrCat(
+          where, " is in use: ", ErrnoName(error),
+          "; another server listens there, or it is no socket: choose another path, or remove it"));
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(absl::StrCat("this process may not make ", where, ": ",
+                                                      ErrnoName(error),
+                                                      "; choose a directory that it may write"));
+    case ENOENT:
+    case ENOTDIR:
+      return absl::NotFoundError(absl::StrCat("the directory of ", where, " does not exist: ",
+                                              ErrnoName(error), "; make it, or choose another"));
+    default:
+      return absl::InternalError(absl::StrCat("bind ", where, ": ", ErrnoName(error)));
+  }
+}
+
+absl::Status BindError(const Endpoint& at, int error) {
+  if (at.is_unix()) return UnixBindError(at, error);
+  const std::string where = at.ToString();
+  const bool udp = at.transport() == Transport::kUdp;
+  switch (error) {
+    case EADDRINUSE:
+      return absl::AlreadyExistsError(absl::StrCat(
           "port ", at.port(), " is in use on ", where, ": ", ErrnoName(error),
-          "; choose another port (0 picks a free one), or see who has it: ss -ltnp 'sport = :",
-          at.port(), "'"));
+          "; choose another port (0 picks a free one), or see who has it: ss -l", udp ? "u" : "t",
+          "np 'sport = :", at.port(), "'"));
     case EACCES:
       return absl::PermissionDeniedError(absl::StrCat(
           "port ", at.port(), " is privileged and this process may not bind it: ", ErrnoName(error),
@@ -56,20 +94,50 @@ absl::Status BindError(const Endpoint& at, int error) {
   }
 }
 
-void SetOption(int fd, int level, int option) {
-  const int on = 1;
-  setsockopt(fd, level, option, &on, sizeof(on));
+void SetOption(int fd, int level, int option, int value = 1) {
+  setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+void PrepareDatagrams(int fd, const Endpoint& at) {
+  if (at.is_unix()) return;
+  const int bytes = kDatagramBufferBytes;
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) != 0) {
+    SetOption(fd, SOL_SOCKET, SO_RCVBUF, bytes);  // the kernel caps it at net.core.rmem_max
+  }
+  if (!at.is_wildcard()) return;
+  if (at.family() == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
+  if (at.family() == AF_INET) SetOption(fd, IPPROTO_IP, IP_PKTINFO);
+}
+
+// Whether the path is a socket's that nobody listens on any more: if so, it is gone now.
+bool RemovedStale(const Endpoint& at) {
+  struct stat file;
+  if (lstat(at.path().c_str(), &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
+  const int probe = socket(AF_UNIX, at.type() | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (probe < 0) return false;
+  const bool refused = connect(probe, at.address(), at.size()) != 0 && errno == ECONNREFUSED;
+  close(probe);
+  return refused && unlink(at.path().c_str()) == 0;
 }
 
 int Bind(int fd, const Endpoint& at, bool reuse_port) {
-  SetOption(fd, SOL_SOCKET, SO_REUSEADDR);
+  if (at.is_unix()) {
+    fchmod(fd, 0600);  // the mode that the path will have, whatever the umask adds (unix(7))
+    if (bind(fd, at.address(), at.size()) == 0) return 0;
+    if (errno != EADDRINUSE || at.path().empty() || !RemovedStale(at)) return errno;
+    return bind(fd, at.address(), at.size()) == 0 ? 0 : errno;
+  }
+  if (at.family() == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.dual_stack() ? 0 : 1);
+  if (!at.is_datagram()) SetOption(fd, SOL_SOCKET, SO_REUSEADDR);
   if (reuse_port) SetOption(fd, SOL_SOCKET, SO_REUSEPORT);
   return bind(fd, at.address(), at.size()) == 0 ? 0 : errno;
 }
 
 absl::Status BindAndListen(int fd, const Endpoint& at, const ListenOptions& options) {
+  if (at.is_datagram()) PrepareDatagrams(fd, at);
   if (const int error = Bind(fd, at, options.reuse_port)) return BindError(at, error);
-  SetOption(fd, IPPROTO_TCP, TCP_NODELAY);
+  if (at.is_datagram()) return absl::OkStatus();
+  if (!at.is_unix()) SetOption(fd, IPPROTO_TCP, TCP_NODELAY);
   if (listen(fd, options.backlog) != 0) return BindError(at, errno);
   return absl::OkStatus();
 }
@@ -78,6 +146,10 @@ absl::Status BindAndListen(int fd, const Endpoint& at, const ListenOptions& opti
 
 absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options,
                                  bool nonblocking) {
+  if (options.fd >= 0) {
+    SetNonblocking(options.fd, nonblocking);
+    return options.fd;
+  }
   const auto give_up = std::chrono::steady_clock::now() + kAddressInUsePatience;
   while (true) {
     auto fd = OpenSocket(at, nonblocking);
@@ -91,7 +163,7 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
 }
 
 absl::Status CheckUnused(const Endpoint& at) {
-  if (at.port() == 0) return absl::OkStatus();
+  if (at.is_unix() || at.port() == 0) return absl::OkStatus();
   auto fd = OpenListener(at, {.backlog = 1, .reuse_port = false}, /*nonblocking=*/true);
   if (!fd.ok()) return fd.status();
   close(*fd);
@@ -100,7 +172,18 @@ absl::Status CheckUnused(const Endpoint& at) {
 
 absl::StatusOr<int> OpenConnector(const Endpoint& at, bool nonblocking) {
   auto fd = OpenSocket(at, nonblocking);
-  if (fd.ok()) SetOption(*fd, IPPROTO_TCP, TCP_NODELAY);
+  if (!fd.ok()) return fd;
+  if (at.transport() == Transport::kUnixDatagram) {
+    const sa_family_t unnamed = AF_UNIX;
+    if (bind(*fd, reinterpret_cast<const sockaddr*>(&unnamed), sizeof(unnamed)) != 0) {
+      const int error = errno;
+      close(*fd);
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no abstract address is left for a socket: ", ErrnoName(error)));
+    }
+  } else if (!at.is_unix() && !at.is_datagram()) {
+    SetOption(*fd, IPPROTO_TCP, TCP_NODELAY);
+  }
   return fd;
 }
 
@@ -108,6 +191,11 @@ int SocketError(int fd) {
   int error = 0;
   socklen_t size = sizeof(error);
   return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
+void SetNonblocking(int fd, bool nonblocking) {
+  const int flags = fcntl(fd, F_GETFL);
+  fcntl(fd, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
 void ResetOnClose(int fd) {

@@ -7,10 +7,22 @@
 
 namespace io {
 
-// A bound, listening TCP socket: TCP_NODELAY (accepted sockets inherit it), SO_REUSEADDR,
-// close-on-exec. An address that is taken is tried again for half a second, since a killed server's
-// rings let go of their sockets a moment after it ended. Errors name the address, the errno and the
-// mend: EADDRINUSE, EADDRNOTAVAIL, EACCES (a privileged port), EMFILE.
+// A bound socket of the endpoint's transport, close-on-exec; it listens, unless it is one of
+// datagrams.
+//
+//   * TCP: TCP_NODELAY (accepted sockets inherit it), SO_REUSEADDR. An address that is taken is
+//     tried again for half a second, since a killed server's rings let go of their sockets a moment
+//     after it ended.
+//   * IPv6 is IPv6 only, whatever net.ipv6.bindv6only says; "*" is both.
+//   * UDP: as large a receive buffer as we may have, up to 4 MiB; at a wildcard address,
+//     IP_PKTINFO, so that an answer comes from the address that was asked.
+//   * Unix: a path is made with mode 0600. One that exists is replaced only where it is a socket
+//     and refuses connections: left by a server that is gone.
+//
+// Where options.fd is given, it is that, with O_NONBLOCK as asked for.
+//
+// Errors name the address, the errno and the mend: EADDRINUSE, EADDRNOTAVAIL, EACCES (a privileged
+// port, a directory), ENOENT, EMFILE, ENFILE, EAFNOSUPPORT, EPROTONOSUPPORT.
 absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options,
                                  bool nonblocking);
 
@@ -18,11 +30,15 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
 // would join another server of this user without a word; this tells before.
 absl::Status CheckUnused(const Endpoint& at);
 
-// A TCP socket that is about to connect to `at`: TCP_NODELAY, close-on-exec.
+// A socket that is about to connect to `at`, close-on-exec; TCP_NODELAY. One of Unix datagrams has
+// an abstract address of its own (autobind, unix(7)), for the answers.
 absl::StatusOr<int> OpenConnector(const Endpoint& at, bool nonblocking);
 
 // The error that ended a non-blocking connect: SO_ERROR.
 int SocketError(int fd);
+
+// Sets or clears O_NONBLOCK.
+void SetNonblocking(int fd, bool nonblocking);
 
 // Makes the next close(2) send a reset: SO_LINGER of 0 s (socket(7)).
 void ResetOnClose(int fd);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <deque>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "io/accept_pause.h"
@@ -53,6 +54,7 @@ class UringLoop {
     if (!opened_) return;
     Shutdown();
     buffers_.Close(&ring_);
+    if (datagram_buffers_.open()) datagram_buffers_.Close(&ring_);
     io_uring_queue_exit(&ring_);
   }
 
@@ -60,7 +62,7 @@ class UringLoop {
     absl::Status status = OpenRing(options_, &ring_, &features_);
     if (!status.ok()) return status;
     opened_ = true;
-    status = buffers_.Open(&ring_, options_.recv_buffers, options_.recv_buffer_bytes);
+    status = buffers_.Open(&ring_, 0, options_.recv_buffers, options_.recv_buffer_bytes);
     if (!status.ok()) return status;
     if (!waker_.Open()) {
       return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", ErrnoName(errno)));
@@ -71,15 +73,31 @@ class UringLoop {
   absl::StatusOr<Endpoint> Listen(const Endpoint& at, const ListenOptions& listen) {
     auto fd = OpenListener(at, listen, /*nonblocking=*/false);
     if (!fd.ok()) return fd.status();
-    listeners_.push_back({.fd = *fd, .tag = listen.tag});
-    UpdateAccepts();
-    return LocalEndpoint(*fd);
+    const auto local = LocalEndpoint(*fd);
+    if (!local.ok()) return local.status();
+    if (local->is_datagram() && !datagram_buffers_.open()) {
+      const absl::Status opened = OpenDatagramBuffers();
+      if (!opened.ok()) {
+        CloseDescriptor(*fd);
+        return opened;
+      }
+    }
+    Listener& added = listeners_.emplace_back();
+    added.fd = *fd;
+    added.tag = listen.tag;
+    added.transport = local->transport();
+    added.datagrams = local->is_datagram();
+    added.shared = listen.shared;
+    added.message.msg_namelen = local->is_unix() ? sizeof(sockaddr_un) : sizeof(sockaddr_in6);
+    added.message.msg_controllen = !local->is_unix() && local->is_wildcard() ? kControlBytes : 0;
+    UpdateListeners();
+    return local;
   }
 
   void StopListening() noexcept {
     for (Listener& listener : listeners_) listener.stopping = true;
     pause_.Clear();
-    UpdateAccepts();
+    UpdateListeners();
     for (const Waiting& waiting : waiting_) {
       ++counters_.refused;
       ResetOnClose(waiting.fd);
@@ -101,6 +119,7 @@ class UringLoop {
     }
     slot->fd = *fd;
     slot->tag = tag;
+    SetTransport(*slot, at.transport());
     slot->connecting = true;
     auto target = std::find(targets_.begin(), targets_.end(), at);
     if (target == targets_.end()) target = targets_.insert(targets_.end(), at);
@@ -124,6 +143,25 @@ class UringLoop {
     slot.drain_due = true;
     slot.out = out;
     StartSend(slot);
+  }
+
+  void SendDatagram(uint32_t socket, const DatagramPath& path, Bytes out) noexcept {
+    const bool open = socket < listeners_.size() && listeners_[socket].fd >= 0;
+    io_uring_sqe* sqe = nullptr;
+    Outgoing* outgoing = open && path.peer_size != 0 ? outgoing_.Take() : nullptr;
+    if (outgoing != nullptr && (sqe = Prepare()) == nullptr) outgoing_.Free(*outgoing);
+    if (sqe == nullptr) {
+      ++counters_.datagrams_dropped;
+      return;
+    }
+    Listener& listener = listeners_[socket];
+    outgoing->datagram.Prepare(path, HoldDatagram(*outgoing, out));
+    outgoing->socket = socket;
+    // A Unix socket waits for its peer to read. One that doesn't must not hold up the others.
+    const unsigned flags = MSG_NOSIGNAL | (listener.transport == Transport::kUdp ? 0 : MSG_DONTWAIT);
+    io_uring_prep_sendmsg(sqe, listener.fd, &outgoing->datagram.header, flags);
+    Prepared(sqe, Key(Operation::kSendDatagram, outgoing->index, 0));
+    ++listener.sending;
   }
 
   void End(Connection& c) noexcept {
@@ -176,13 +214,18 @@ class UringLoop {
       ForEachConnection([this](Connection& c) { Abort(c); });
       if (!RunOnce(std::chrono::milliseconds(10)).ok()) break;
     }
-    UpdateAccepts();  // closes the listeners, which nothing names any more
+    UpdateListeners();  // closes the listeners, which nothing names any more
   }
 
   const Counters& counters() const { return counters_; }
   uint32_t connections() const { return slots_.taken(); }
   uint64_t operations_in_kernel() const { return operations_; }
-  uint32_t buffers_lent() const { return buffers_.lent(); }
+  uint32_t buffers_lent() const { return buffers_.lent() + datagram_buffers_.lent(); }
+  size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
+  Connection* Find(uint32_t index, uint32_t generation) {
+    Slot* slot = slots_.Find(index, generation);
+    return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;
+  }
   const UringFeatures& features() const { return features_; }
   const BufferRing& buffers() const { return buffers_; }
 
@@ -196,6 +239,8 @@ class UringLoop {
  private:
   enum class Operation : uint8_t {
     kAccept,
+    kReceiveDatagram,
+    kSendDatagram,
     kReceive,
     kSend,
     kConnect,
@@ -229,6 +274,7 @@ class UringLoop {
     bool in_flight : 1 = false;     // a send is in the kernel
     bool from_queue : 1 = false;    // `out` is queue.Front()
     bool out_borrowed : 1 = false;  // `out` lies in buffer `borrowed`
+    bool endless : 1 = false;       // datagrams: a receive of 0 bytes is no end
     bool bulk : 1 = false;          // it filled its bound: receives one by one, without byte caps
     uint16_t borrowed = 0;
     const Endpoint* target = nullptr;
@@ -244,23 +290,40 @@ class UringLoop {
   };
 
   struct Listener {
-    int fd;
-    uint64_t tag;
-    bool armed = false;      // a multishot accept is in the kernel
+    int fd = -1;
+    uint64_t tag = 0;
+    Transport transport = Transport::kTcp;
+    bool datagrams = false, shared = false;
+    bool armed = false;      // an accept, or a receive of datagrams, is in the kernel
     bool cancelled = false;  // its cancel is submitted
     bool stopping = false;
+    uint32_t sending = 0;  // datagrams in the kernel
+    msghdr message = {};   // how large a datagram's name and control data may be
+  };
+
+  // A datagram on its way out. Life: Take() -> submitted -> its completion -> Free().
+  struct Outgoing {
+    uint32_t index = 0, generation = 0;
+    uint32_t socket = 0;
+    bool borrowed = false;  // the payload lies in buffer `buffer`; else in `copy`, if there is any
+    uint16_t buffer = 0;
+    BlockPool::Block* copy = nullptr;
+    DatagramOut datagram;
+    void Reset() { copy = nullptr, borrowed = false; }
   };
 
   // A multishot accept takes all that is in the backlog, before its cancel comes. What exceeds
   // connections_max waits here until a slot is free, as it would have in the backlog.
   struct Waiting {
     int fd;
-    uint64_t tag;
+    const Listener* listener;
   };
 
   static constexpr uint32_t kNoSlot = ~0u;
   static constexpr unsigned kTaskWorkBatch = 20;  // IO_LOCAL_TW_DEFAULT_MAX, io_uring/io_uring.c
   static constexpr unsigned kFullTurns = 5;
+  static constexpr uint32_t kDatagramBuffers = 256;
+  static constexpr uint32_t kDatagramsInFlightMax = 4096;
 
   static uint64_t Key(Operation operation, uint32_t index, uint32_t generation) {
     return static_cast<uint64_t>(operation) << 56 | static_cast<uint64_t>(generation) << 32 | index;
@@ -280,7 +343,7 @@ class UringLoop {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     if (sqe != nullptr) return sqe;
     ++counters_.system_calls;
-    buffers_.Publish();
+    PublishBuffers();
     __kernel_timespec now = {};
     kernel_.Enter(&ring_, 0, &now);
     sqe = io_uring_get_sqe(&ring_);
@@ -299,6 +362,11 @@ class UringLoop {
     Prepared(sqe, Key(operation, slot));
   }
 
+  void PublishBuffers() {
+    buffers_.Publish();
+    if (datagram_buffers_.open()) datagram_buffers_.Publish();
+  }
+
   void BeforeEnter(Nanos* timeout) {
     submissions_full_ = false;
     const bool admits = !waiting_.empty() && !slots_.full();
@@ -309,9 +377,9 @@ class UringLoop {
     RearmStarved();
     if (pause_.Due()) ResumeAccepting();
     AdmitWaiting();
-    UpdateAccepts();
+    UpdateListeners();
     UpdateWaker();
-    buffers_.Publish();
+    PublishBuffers();
     *timeout = called || delayed || submissions_full_ ? Nanos::zero() : pause_.Clip(*timeout);
   }
 
@@ -373,7 +441,9 @@ class UringLoop {
     const uint32_t index = static_cast<uint32_t>(key);
     const bool more = flags & IORING_CQE_F_MORE;
     if (!more) --operations_;
-    if (operation == Operation::kAccept) return OnAccept(listeners_[index], result, more);
+    if (operation == Operation::kAccept) return OnAcceptDone(listeners_[index], result, more);
+    if (operation == Operation::kReceiveDatagram) return OnDatagramReceived(index, result, flags);
+    if (operation == Operation::kSendDatagram) return OnDatagramSent(outgoing_[index], result);
     if (operation == Operation::kWake) return OnWake();
     if (operation == Operation::kTimer) {
       timer_armed_ = false;
@@ -409,12 +479,14 @@ class UringLoop {
     const bool has_buffer = flags & IORING_CQE_F_BUFFER;
     const uint16_t id = flags >> IORING_CQE_BUFFER_SHIFT;
     if (has_buffer) buffers_.OnLent();
-    if (result > 0 && has_buffer && !slot.dead && !slot.closing) {
+    const bool truncated = result > static_cast<int64_t>(options_.recv_buffer_bytes);  // a message
+    counters_.truncated += truncated;
+    if (result > 0 && has_buffer && !truncated && !slot.dead && !slot.closing) {
       Deliver(slot, id, {buffers_.buffer(id), static_cast<size_t>(result)});
     } else if (has_buffer) {
       buffers_.Recycle(id);
     }
-    if (result == 0) {
+    if (result == 0 && !slot.endless) {
       OnPeerEnd(slot);
     } else if (result < 0) {
       OnReceiveError(slot, -result);
@@ -446,6 +518,7 @@ class UringLoop {
   void Deliver(Slot& slot, uint16_t id, Bytes in) {
     ++counters_.receives;
     counters_.received_bytes += in.size();
+    ++slot.progress;
     receiving_ = &slot;
     lent_ = in;
     handler_.OnReceive(*this, slot, in);
@@ -466,7 +539,10 @@ class UringLoop {
     if (result >= 0) {
       ++counters_.sends;
       counters_.sent_bytes += result;
-      if (slot.from_queue) slot.queue.Consume(result, blocks_);
+      ++slot.progress;
+      if (slot.from_queue) {
+        slot.messages ? slot.queue.ConsumeMessage(blocks_) : slot.queue.Consume(result, blocks_);
+      }
       slot.out = slot.from_queue ? Bytes() : slot.out.subspan(result);
       slot.from_queue = false;
     } else if (result != -EINTR && result != -EAGAIN && !(result == -ECANCELED && slot.dead)) {
@@ -551,17 +627,21 @@ class UringLoop {
   // --- accepting --------------------------------------------------------------------------------
 
   // Arms, cancels or closes each listener, as the state asks for.
-  void UpdateAccepts() {
-    const bool wanted = !pause_.active() && !slots_.full();
+  void UpdateListeners() {
+    const bool accepts = !pause_.active() && !slots_.full();
     for (uint32_t i = 0; i < listeners_.size(); ++i) {
       Listener& listener = listeners_[i];
-      if (listener.stopping && !listener.armed && listener.fd >= 0) {
+      const bool wanted = (listener.datagrams || accepts) && !listener.stopping;
+      if (listener.fd < 0) continue;
+      if (listener.stopping && !listener.armed && listener.sending == 0) {
         CloseDescriptor(listener.fd);
         listener.fd = -1;
-      } else if (wanted && !listener.stopping && !listener.armed) {
-        ArmAccept(listener, i);
-      } else if ((!wanted || listener.stopping) && listener.armed && !listener.cancelled) {
-        listener.cancelled = Cancel(Key(Operation::kAccept, i, 0));
+      } else if (wanted && !listener.armed) {
+        listener.datagrams ? ArmDatagrams(listener, i) : ArmAccept(listener, i);
+      } else if (!wanted && listener.armed && !listener.cancelled) {
+        const auto operation =
+            listener.datagrams ? Operation::kReceiveDatagram : Operation::kAccept;
+        listener.cancelled = Cancel(Key(operation, i, 0));
       }
     }
   }
@@ -569,7 +649,11 @@ class UringLoop {
   void ArmAccept(Listener& listener, uint32_t index) {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return;  // the next turn tries again
-    io_uring_prep_multishot_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
+    if (listener.shared) {  // one at a time: a multishot accept would take them all
+      io_uring_prep_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
+    } else {
+      io_uring_prep_multishot_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
+    }
     Prepared(sqe, Key(Operation::kAccept, index, 0));
     listener.armed = true;
   }
@@ -583,7 +667,7 @@ class UringLoop {
     return true;
   }
 
-  void OnAccept(Listener& listener, int result, bool more) {
+  void OnAcceptDone(Listener& listener, int result, bool more) {
     if (!more) listener.armed = listener.cancelled = false;
     if (result >= 0) {
       OnAccepted(listener, result);
@@ -598,9 +682,9 @@ class UringLoop {
       ResetOnClose(fd);  // as the kernel does with the backlog
       CloseDescriptor(fd);
     } else if (slots_.full()) {
-      waiting_.push_back({fd, listener.tag});
+      waiting_.push_back({fd, &listener});
     } else {
-      OpenAccepted(fd, listener.tag);
+      OpenAccepted(fd, listener);
     }
   }
 
@@ -608,17 +692,29 @@ class UringLoop {
     while (!waiting_.empty() && !slots_.full()) {
       const Waiting next = waiting_.front();
       waiting_.pop_front();
-      OpenAccepted(next.fd, next.tag);
+      OpenAccepted(next.fd, *next.listener);
     }
   }
 
-  void OpenAccepted(int fd, uint64_t tag) {
+  static void SetTransport(Slot& slot, Transport transport) {
+    slot.endless = transport == Transport::kUdp || transport == Transport::kUnixDatagram;
+    slot.messages = slot.endless || transport == Transport::kUnixSeqpacket;
+  }
+
+  void OpenAccepted(int fd, const Listener& listener) {
     Slot& slot = *slots_.Take();
     if (slots_.full()) PauseAccepting();
     slot.fd = fd;
-    slot.tag = tag;
+    slot.tag = listener.tag;
     slot.accepted = true;
+    SetTransport(slot, listener.transport);
     ++counters_.accepted;
+    if constexpr (ChecksPeers<H, UringLoop>) {
+      if (!handler_.OnAccept(*this, fd, listener.tag)) {
+        ++counters_.not_welcome;
+        return Abort(slot);
+      }
+    }
     slot.open = true;
     handler_.OnOpen(*this, slot);
     Advance(slot);
@@ -634,6 +730,108 @@ class UringLoop {
   void CloseDescriptor(int fd) {
     ++counters_.system_calls;
     kernel_.Close(fd);
+  }
+
+  // --- datagrams --------------------------------------------------------------------------------
+
+  absl::Status OpenDatagramBuffers() {
+    // Beside the payload a buffer holds where it came from.
+    constexpr uint32_t kFrameBytes =
+        sizeof(io_uring_recvmsg_out) + sizeof(sockaddr_un) + kControlBytes;
+    const uint32_t count = std::min(options_.recv_buffers, kDatagramBuffers);
+    return datagram_buffers_.Open(&ring_, 1, count, options_.recv_buffer_bytes + kFrameBytes);
+  }
+
+  void ArmDatagrams(Listener& listener, uint32_t index) {
+    if (datagram_buffers_.in_ring() == 0) datagram_buffers_.Grow();
+    if (datagram_buffers_.in_ring() == 0) return;  // all are being sent from: a completion will come
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return;
+    io_uring_prep_recvmsg_multishot(sqe, listener.fd, &listener.message, MSG_TRUNC);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = datagram_buffers_.group();
+    Prepared(sqe, Key(Operation::kReceiveDatagram, index, 0));
+    listener.armed = true;
+    ++counters_.receive_rearms;
+  }
+
+  void OnDatagramReceived(uint32_t index, int result, unsigned flags) {
+    Listener& listener = listeners_[index];
+    if (!(flags & IORING_CQE_F_MORE)) listener.armed = listener.cancelled = false;
+    if (result == -ENOBUFS) {
+      ++counters_.starved;
+      datagram_buffers_.Grow();
+    } else if (result < 0 && result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
+      counters_.errors.Add(-result);
+    }
+    if (!(flags & IORING_CQE_F_BUFFER)) return;
+    const uint16_t id = flags >> IORING_CQE_BUFFER_SHIFT;
+    datagram_buffers_.OnLent();
+    lent_id_ = id;
+    lent_datagram_ = true;
+    if (result >= 0) HandOver(listener, index, id, result);
+    if (std::exchange(lent_datagram_, false)) datagram_buffers_.Recycle(id);
+  }
+
+  void HandOver(Listener& listener, uint32_t index, uint16_t id, int result) {
+    if constexpr (TakesDatagrams<H, UringLoop>) {
+      io_uring_recvmsg_out* out =
+          io_uring_recvmsg_validate(datagram_buffers_.buffer(id), result, &listener.message);
+      if (out == nullptr || (out->flags & MSG_TRUNC) ||
+          out->payloadlen > options_.recv_buffer_bytes) {
+        ++counters_.truncated;
+        return;
+      }
+      auto* name = static_cast<std::byte*>(io_uring_recvmsg_name(out));
+      msghdr control = {};
+      control.msg_control = name + listener.message.msg_namelen;
+      control.msg_controllen = out->controllen;
+      const Datagram datagram = {
+          .tag = listener.tag,
+          .socket = index,
+          .bytes = {name + listener.message.msg_namelen + listener.message.msg_controllen,
+                    out->payloadlen},
+          .path = {.peer = reinterpret_cast<sockaddr*>(name),
+                   .peer_size = std::min<socklen_t>(out->namelen, listener.message.msg_namelen),
+                   .local = ReadLocalAddress(control)}};
+      ++counters_.receives;
+      ++counters_.datagrams_received;
+      counters_.received_bytes += datagram.bytes.size();
+      lent_ = datagram.bytes;
+      handler_.OnDatagram(*this, datagram);
+    }
+  }
+
+  // Where the payload stays until it is sent: in the lent buffer, once, or in a copy.
+  Bytes HoldDatagram(Outgoing& outgoing, Bytes out) {
+    if (out.empty()) return out;
+    const bool lent = lent_datagram_ && !datagram_buffers_.low() && out.data() >= lent_.data() &&
+                      out.data() + out.size() <= lent_.data() + lent_.size();
+    if (lent) {
+      lent_datagram_ = false;
+      outgoing.borrowed = true;
+      outgoing.buffer = lent_id_;
+      return out;
+    }
+    ++counters_.replies_copied;
+    outgoing.copy = blocks_.Take(out.size());
+    std::copy(out.begin(), out.end(), outgoing.copy->data());
+    return {outgoing.copy->data(), out.size()};
+  }
+
+  void OnDatagramSent(Outgoing& outgoing, int result) {
+    --listeners_[outgoing.socket].sending;
+    if (result >= 0) {
+      ++counters_.sends;
+      ++counters_.datagrams_sent;
+      counters_.sent_bytes += result;
+    } else {
+      ++counters_.datagrams_dropped;
+      if (result != -ECANCELED) counters_.errors.Add(-result);
+    }
+    if (outgoing.borrowed) datagram_buffers_.Recycle(outgoing.buffer);
+    if (outgoing.copy != nullptr) blocks_.Return(outgoing.copy);
+    outgoing_.Free(outgoing);
   }
 
   // --- a connection's progress ------------------------------------------------------------------
@@ -697,7 +895,15 @@ class UringLoop {
 
   // A multishot receive with a byte cap ends by itself soon after the bound is reached; one without
   // has to be cancelled.
-  bool NeedsCancelToPause(const Slot& slot) const { return slot.full && !features_.receive_total; }
+  bool NeedsCancelToPause(const Slot& slot) const {
+    return slot.full && (slot.messages || !features_.receive_total);
+  }
+
+  // What may still be received must fit in the bound if none of it can be sent on.
+  uint32_t ReceiveTotal(const Slot& slot) const {
+    const size_t pending = Pending(slot), bound = options_.pending_bytes_max;
+    return static_cast<uint32_t>(pending < bound ? bound - pending : bound);
+  }
 
   void StartConnect(Slot& slot) {
     if (slot.connect_sent) return;
@@ -713,14 +919,15 @@ class UringLoop {
     if (buffers_.in_ring() == 0) return Starve(slot);
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
-    if (slot.bulk && !features_.receive_total) {
-      io_uring_prep_recv(sqe, slot.fd, nullptr, 0, 0);
+    const int flags = slot.messages ? MSG_TRUNC : 0;
+    if (slot.bulk && (slot.messages || !features_.receive_total)) {
+      io_uring_prep_recv(sqe, slot.fd, nullptr, 0, flags);
     } else {
-      io_uring_prep_recv_multishot(sqe, slot.fd, nullptr, 0, 0);
-      if (features_.receive_total) SetReceiveTotal(sqe, options_.pending_bytes_max);
+      io_uring_prep_recv_multishot(sqe, slot.fd, nullptr, 0, flags);
+      if (features_.receive_total && !slot.messages) SetReceiveTotal(sqe, ReceiveTotal(slot));
     }
     sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = BufferRing::kGroup;
+    sqe->buf_group = buffers_.group();
     Prepared(sqe, Operation::kReceive, slot);
     slot.receiving = true;
     ++counters_.receive_rearms;
@@ -781,7 +988,8 @@ class UringLoop {
       held_ = out;
       return true;
     }
-    if (lent && !held_.empty() && Pending(slot) == 0 && held_.data() + held_.size() == out.data()) {
+    if (lent && !held_.empty() && Pending(slot) == 0 &&
+        held_.data() + held_.size() == out.data() && !slot.messages) {
       held_ = {held_.data(), held_.size() + out.size()};
       return true;
     }
@@ -790,7 +998,7 @@ class UringLoop {
 
   void Enqueue(Slot& slot, Bytes out) {
     ++counters_.replies_copied;
-    slot.queue.Append(out, blocks_);
+    slot.messages ? slot.queue.AppendMessage(out, blocks_) : slot.queue.Append(out, blocks_);
     if (!slot.full && Pending(slot) >= options_.pending_bytes_max) {
       slot.full = slot.bulk = true;
       ++counters_.receive_pauses;
@@ -806,7 +1014,8 @@ class UringLoop {
     }
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
-    io_uring_prep_send(sqe, slot.fd, slot.out.data(), slot.out.size(), MSG_NOSIGNAL | MSG_WAITALL);
+    const int flags = MSG_NOSIGNAL | (slot.messages ? 0 : MSG_WAITALL);
+    io_uring_prep_send(sqe, slot.fd, slot.out.data(), slot.out.size(), flags);
     Prepared(sqe, Operation::kSend, slot);
     slot.in_flight = true;
   }
@@ -816,7 +1025,9 @@ class UringLoop {
   [[no_unique_address]] K kernel_;
   io_uring ring_ = {};
   UringFeatures features_;
-  BufferRing buffers_;
+  BufferRing buffers_;           // of connections
+  BufferRing datagram_buffers_;  // open where datagrams are listened for
+  SlotTable<Outgoing> outgoing_{kDatagramsInFlightMax};
   Waker waker_;
   std::deque<Listener> listeners_;
   std::deque<Waiting> waiting_;   // accepted beyond connections_max
@@ -835,7 +1046,9 @@ class UringLoop {
   bool timer_armed_ = false, timer_cancelled_ = false;
   bool opened_ = false, wake_armed_ = false, wake_cancelled_ = false, shutting_down_ = false;
   const Slot* receiving_ = nullptr;  // its OnReceive is running
-  Bytes lent_;                       // what that OnReceive was lent
+  Bytes lent_;                       // what that OnReceive, or an OnDatagram, was lent
+  bool lent_datagram_ = false;       // from buffer lent_id_ of datagram_buffers_
+  uint16_t lent_id_ = 0;
   Bytes held_;                       // the part of lent_ that is to be sent from its buffer
   Counters counters_;
 };

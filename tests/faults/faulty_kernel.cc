@@ -79,6 +79,13 @@ Call CallOf(uint8_t opcode) {
   }
 }
 
+// No kernel shortens a message.
+bool KeepsMessages(int fd) {
+  int type = 0;
+  socklen_t size = sizeof(type);
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type != SOCK_STREAM;
+}
+
 }  // namespace
 
 std::string_view CallName(Call call) {
@@ -197,13 +204,13 @@ int FaultyKernel::Connect(int fd, const io::Endpoint& at) {
 
 // A short receive means "no more is here" to an edge-triggered reader, and so does EAGAIN. So the
 // rest has to "arrive" afterwards, with an edge of its own. The same holds for sends.
-ssize_t FaultyKernel::Receive(int fd, std::byte* into, size_t size) {
+ssize_t FaultyKernel::Receive(int fd, std::byte* into, size_t size, int flags) {
   if (const int error = injector_->Next(Call::kReceive, false)) {
     if (error == EAGAIN) injector_->RaiseEdge(fd);
     return -error;
   }
-  const size_t allowed = injector_->Shorten(Call::kReceive, size);
-  const ssize_t n = kernel_.Receive(fd, into, allowed);
+  const size_t allowed = KeepsMessages(fd) ? size : injector_->Shorten(Call::kReceive, size);
+  const ssize_t n = kernel_.Receive(fd, into, allowed, flags);
   if (allowed < size) injector_->RaiseEdge(fd);
   return n;
 }
@@ -213,10 +220,22 @@ ssize_t FaultyKernel::Send(int fd, io::Bytes out) {
     if (error == EAGAIN) injector_->RaiseEdge(fd);
     return -error;
   }
-  const size_t allowed = injector_->Shorten(Call::kSend, out.size());
+  const size_t allowed =
+      KeepsMessages(fd) ? out.size() : injector_->Shorten(Call::kSend, out.size());
   const ssize_t n = kernel_.Send(fd, out.first(allowed));
   if (allowed < out.size()) injector_->RaiseEdge(fd);
   return n;
+}
+
+int FaultyKernel::ReceiveMany(int fd, mmsghdr* messages, unsigned count) {
+  const int error = injector_->Next(Call::kReceive, false);  // level-triggered: it is told again
+  return error != 0 ? -error : kernel_.ReceiveMany(fd, messages, count);
+}
+
+int FaultyKernel::SendMany(int fd, mmsghdr* messages, unsigned count) {
+  if (const int error = injector_->Next(Call::kSend, false)) return -error;
+  return kernel_.SendMany(fd, messages,
+                          static_cast<unsigned>(injector_->Shorten(Call::kSend, count)));
 }
 
 int FaultyKernel::Shutdown(int fd, int how) {
@@ -300,7 +319,7 @@ void Injector::OnPrepared(io_uring_sqe* sqe) {
       break;
   }
   if (error != 0) return Replace(sqe, error);
-  if (call == Call::kSend) sqe->len = static_cast<uint32_t>(Shorten(call, sqe->len));
+  if (call == Call::kSend && !KeepsMessages(sqe->fd)) sqe->len = static_cast<uint32_t>(Shorten(call, sqe->len));
   if (call != Call::kAccept && call != Call::kReceive) return;
   const uint16_t multishot =
       call == Call::kAccept ? IORING_ACCEPT_MULTISHOT : IORING_RECV_MULTISHOT;
@@ -309,7 +328,7 @@ void Injector::OnPrepared(io_uring_sqe* sqe) {
   Log(call, 0, "one shot");
   if (call == Call::kAccept) return;
   sqe->splice_fd_in = 0;  // the byte cap is for multishot alone
-  const size_t shorter = Shorten(call, 4096);
+  const size_t shorter = KeepsMessages(sqe->fd) ? 4096 : Shorten(call, 4096);
   if (shorter < 4096) sqe->len = static_cast<uint32_t>(shorter);
 }
 

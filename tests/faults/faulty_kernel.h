@@ -154,8 +154,10 @@ class FaultyKernel {
 
   int Accept(int listener);
   int Connect(int fd, const io::Endpoint& at);
-  ssize_t Receive(int fd, std::byte* into, size_t size);
+  ssize_t Receive(int fd, std::byte* into, size_t size, int flags);
   ssize_t Send(int fd, io::Bytes out);
+  int ReceiveMany(int fd, mmsghdr* messages, unsigned count);
+  int SendMany(int fd, mmsghdr* messages, unsigned count);
   int Shutdown(int fd, int how);
   int Close(int fd);
   int EpollControl(int epoll, int operation, int fd, epoll_event* event);

@@ -83,19 +83,51 @@ TEST(ByteQueueTest, IsFirstInFirstOutInAnyMix) {
   for (ByteQueue& queue : queues) queue.Clear(pool);
 }
 
+TEST(ByteQueueTest, KeepsMessagesApart) {
+  BlockPool pool;
+  ByteQueue queue;
+  const std::vector<size_t> sizes = {1, 64, 2047, 2048, 4096, 65507, 212'992, 1};
+  for (size_t size : sizes) {
+    queue.AppendMessage(AsBytes(std::string(size, static_cast<char>(size % 251))), pool);
+    EXPECT_GE(queue.bytes(), size);
+  }
+  for (size_t size : sizes) {
+    const Bytes front = queue.Front();
+    ASSERT_EQ(front.size(), size);
+    EXPECT_EQ(AsText(front), std::string(size, static_cast<char>(size % 251)));
+    queue.ConsumeMessage(pool);
+  }
+  EXPECT_TRUE(queue.empty());
+  EXPECT_EQ(queue.bytes(), 0u);
+}
+
+// What a peer that reads nothing costs is what waits for it, and little more.
+TEST(BlockPoolTest, AllocatesLittleMoreThanAskedFor) {
+  BlockPool pool;
+  for (size_t bytes = 1; bytes <= BlockPool::kLarge; bytes += 97) {
+    BlockPool::Block* block = pool.Take(bytes);
+    EXPECT_GE(block->capacity, bytes);
+    EXPECT_LE(block->capacity, bytes + 4096) << bytes;
+    pool.Return(block);
+  }
+}
+
 TEST(BlockPoolTest, GivesFreedBlocksAgain) {
   BlockPool pool;
   BlockPool::Block* small = pool.Take(10);
-  BlockPool::Block* large = pool.Take(BlockPool::kSmall + 1);
+  BlockPool::Block* large = pool.Take(BlockPool::kLarge);
   EXPECT_NE(small, large);
   EXPECT_EQ(small->capacity, BlockPool::kSmall);
   EXPECT_EQ(large->capacity, BlockPool::kLarge);
   pool.Return(small);
   pool.Return(large);
-  EXPECT_EQ(pool.Take(1 << 20), large);
+  EXPECT_EQ(pool.Take(BlockPool::kLarge - 1), large);
   EXPECT_EQ(pool.Take(1), small);
   pool.Return(small);
   pool.Return(large);
+  BlockPool::Block* oversize = pool.Take(1 << 20);
+  EXPECT_EQ(oversize->capacity, 1u << 20);
+  pool.Return(oversize);
 }
 
 }  // namespace

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <cstdint>
+
+#include "io/bytes.h"
+
+namespace io {
+
+// Which of our addresses a datagram was sent to. Known on sockets that are bound to a wildcard
+// address (IP_PKTINFO, ip(7)); its answer has to come from there.
+struct LocalAddress {
+  int family = 0;  // AF_INET, AF_INET6; 0: not known
+  unsigned interface = 0;  // of a link-local IPv6 address
+  in6_addr address = {};   // IPv4: the first four bytes
+};
+
+// A datagram's way: where it came from, and to which address. Lent, as the datagram is.
+struct DatagramPath {
+  const sockaddr* peer = nullptr;
+  socklen_t peer_size = 0;  // 0: a Unix socket without an address, which can't be answered
+  LocalAddress local;
+};
+
+// A datagram that came, lent to OnDatagram().
+struct Datagram {
+  uint64_t tag;     // of the ListenOptions
+  uint32_t socket;  // for SendDatagram()
+  Bytes bytes;
+  DatagramPath path;
+};
+
+// What recvmsg(2) says beside the payload.
+inline constexpr size_t kControlBytes = CMSG_SPACE(sizeof(in6_pktinfo));
+
+// Finds IP_PKTINFO or IPV6_PKTINFO in a received message's control data.
+LocalAddress ReadLocalAddress(const msghdr& message);
+
+// A datagram on its way out, as sendmsg(2) takes it. It holds a copy of the path; the payload is
+// the caller's. It can't be moved while it is in use: its parts point to each other.
+struct DatagramOut {
+  msghdr header;
+  iovec payload;
+  sockaddr_storage peer;
+  alignas(cmsghdr) std::array<char, kControlBytes> control;
+
+  void Prepare(const DatagramPath& path, Bytes bytes);
+};
+
+}  // namespace io
