@@ -12,6 +12,7 @@
 #include "io/accept_pause.h"
 #include "io/attention_list.h"
 #include "io/byte_queue.h"
+#include "io/connect_retries.h"
 #include "io/errors.h"
 #include "io/event_loop.h"
 #include "io/kernel.h"
@@ -174,9 +175,9 @@ class EpollLoop {
     const bool called = !attention_.empty();  // the handler: so the caller is to have its say
     AdvanceListed();
     if (pause_.Due()) ResumeAccepting();
-    if (!connect_again_.empty()) ConnectAgain();
-    timeout = called || !attention_.empty() ? Nanos::zero() : pause_.Clip(timeout);
-    if (!connect_again_.empty()) timeout = std::min<Nanos>(timeout, kConnectAgain);
+    ConnectAgain();
+    timeout = called || !attention_.empty() ? Nanos::zero()
+                                            : connect_retries_.Clip(pause_.Clip(timeout));
     if (timeout != kForever && timeout != Nanos::zero() && TimerEnds(timeout)) timeout = kForever;
     const timespec until = ToTimespec(timeout);
     const int count = kernel_.EpollWait(epoll_, events_.data(), static_cast<int>(events_.size()),
@@ -292,7 +293,6 @@ class EpollLoop {
   static constexpr int kEventsMax = 512;
   static constexpr int kAcceptsMax = 64;  // an event, so that accepting starves nobody
   static constexpr int kReceivesMax = 4;  // an event, likewise
-  static constexpr std::chrono::milliseconds kConnectAgain{1};
 
   absl::Status Watch(int fd, uint32_t events, uint64_t key) {
     epoll_event event = {.events = events, .data = {.u64 = key}};
@@ -432,7 +432,7 @@ class EpollLoop {
     ++counters_.system_calls;
     const int result = kernel_.Connect(slot.fd, at);
     if (result == -EAGAIN && at.is_unix()) {
-      connect_again_.push_back({at, slot.index, slot.generation});  // its backlog is full
+      connect_retries_.Add(at, slot);
     } else if (result < 0 && result != -EINPROGRESS) {
       Fail(slot, -result);
     } else {
@@ -440,14 +440,11 @@ class EpollLoop {
     }
   }
 
-  // A Unix socket whose backlog was full tells nobody when it no longer is.
   void ConnectAgain() {
-    for (size_t count = connect_again_.size(); count > 0; --count) {
-      const ConnectAttempt attempt = connect_again_.front();
-      connect_again_.pop_front();
-      Slot* slot = slots_.Find(attempt.index, attempt.generation);
-      if (slot != nullptr && !slot->dead) StartConnect(*slot, attempt.at);
-    }
+    connect_retries_.TakeAll([this](const Endpoint& at, uint32_t index, uint32_t generation) {
+      Slot* slot = slots_.Find(index, generation);
+      if (slot != nullptr && !slot->dead && !slot->closing) StartConnect(*slot, at);
+    });
   }
 
   void FinishConnect(Slot& slot) {
@@ -493,7 +490,7 @@ class EpollLoop {
     slot.open = true;
     handler_.OnOpen(*this, slot);
     if (!slot.dead) Register(slot);
-    Advance(slot);
+    List(slot);  // what the handler asked for comes after what else this turn brought
   }
 
   // A listener that can't be served stays readable, and would spin: it leaves epoll until a
@@ -775,13 +772,8 @@ class EpollLoop {
   Nanos timer_at_ = {};  // CLOCK_MONOTONIC
   bool timer_armed_ = false;
   Waker waker_;
-  struct ConnectAttempt {
-    Endpoint at;
-    uint32_t index, generation;
-  };
-
   std::deque<Listener> listeners_;
-  std::deque<ConnectAttempt> connect_again_;
+  ConnectRetries connect_retries_;
   std::unique_ptr<DatagramBatch> batch_;            // where datagrams are listened for
   const Listener* receiving_datagrams_ = nullptr;  // a batch of it is at the handler
   AcceptPause pause_;

@@ -145,7 +145,7 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // Sends what is queued, then closes.
   { loop.Close(c) }
   noexcept;
-  // Closes now, with a reset; what is queued is lost.
+  // Closes now, with a reset where the transport has one; what is queued is lost.
   { loop.Abort(c) }
   noexcept;
   // Stops and resumes receiving from this peer: its window fills, and it feels it.

@@ -1,7 +1,7 @@
 #include "io/sockets.h"
 
-#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -194,8 +194,8 @@ int SocketError(int fd) {
 }
 
 void SetNonblocking(int fd, bool nonblocking) {
-  const int flags = fcntl(fd, F_GETFL);
-  fcntl(fd, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+  int on = nonblocking ? 1 : 0;
+  ioctl(fd, FIONBIO, &on);
 }
 
 void ResetOnClose(int fd) {

@@ -37,7 +37,7 @@ absl::StatusOr<int> OpenConnector(const Endpoint& at, bool nonblocking);
 // The error that ended a non-blocking connect: SO_ERROR.
 int SocketError(int fd);
 
-// Sets or clears O_NONBLOCK.
+// Sets or clears O_NONBLOCK, in one call (FIONBIO).
 void SetNonblocking(int fd, bool nonblocking);
 
 // Makes the next close(2) send a reset: SO_LINGER of 0 s (socket(7)).

@@ -12,6 +12,7 @@
 #include "io/attention_list.h"
 #include "io/buffer_ring.h"
 #include "io/byte_queue.h"
+#include "io/connect_retries.h"
 #include "io/errors.h"
 #include "io/event_loop.h"
 #include "io/kernel.h"
@@ -244,6 +245,7 @@ class UringLoop {
     kReceive,
     kSend,
     kConnect,
+    kHangUp,
     kClose,
     kCancel,
     kWake,
@@ -275,6 +277,9 @@ class UringLoop {
     bool from_queue : 1 = false;    // `out` is queue.Front()
     bool out_borrowed : 1 = false;  // `out` lies in buffer `borrowed`
     bool endless : 1 = false;       // datagrams: a receive of 0 bytes is no end
+    bool watch_end : 1 = false;     // a Unix stream: its end needs a poll of its own
+    bool hung_up : 1 = false;       // that poll said so: receives one by one, up to the end
+    bool polls_out : 1 = false;     // the send in flight is a poll: the last one found no room
     bool bulk : 1 = false;          // it filled its bound: receives one by one, without byte caps
     uint16_t borrowed = 0;
     const Endpoint* target = nullptr;
@@ -376,11 +381,13 @@ class UringLoop {
     AdvanceListed();
     RearmStarved();
     if (pause_.Due()) ResumeAccepting();
+    ConnectAgain();
     AdmitWaiting();
     UpdateListeners();
     UpdateWaker();
     PublishBuffers();
-    *timeout = called || delayed || submissions_full_ ? Nanos::zero() : pause_.Clip(*timeout);
+    *timeout = called || delayed || submissions_full_ ? Nanos::zero()
+                                                      : connect_retries_.Clip(pause_.Clip(*timeout));
   }
 
   // How many completions to ask for. To ask for one is enough to have pending task work run, some
@@ -466,6 +473,9 @@ class UringLoop {
       case Operation::kConnect:
         OnConnected(*slot, result);
         break;
+      case Operation::kHangUp:
+        OnHangUp(*slot, result);
+        break;
       case Operation::kClose:
         return OnClosed(*slot);
       default:
@@ -536,6 +546,11 @@ class UringLoop {
 
   void OnSent(Slot& slot, int result) {
     slot.in_flight = false;
+    // A Unix datagram that found its peer's queue full must not wait in the kernel: the second
+    // attempt there would send it empty (Linux 6.18). It is sent anew when there is room.
+    const bool polled = slot.polls_out;
+    slot.polls_out = slot.endless && !polled && result == -EAGAIN;
+    if (polled && result >= 0) return;
     if (result >= 0) {
       ++counters_.sends;
       counters_.sent_bytes += result;
@@ -699,6 +714,7 @@ class UringLoop {
   static void SetTransport(Slot& slot, Transport transport) {
     slot.endless = transport == Transport::kUdp || transport == Transport::kUnixDatagram;
     slot.messages = slot.endless || transport == Transport::kUnixSeqpacket;
+    slot.watch_end = transport == Transport::kUnixStream;
   }
 
   void OpenAccepted(int fd, const Listener& listener) {
@@ -884,6 +900,7 @@ class UringLoop {
       ++counters_.system_calls;
       kernel_.Shutdown(slot.fd, SHUT_WR);
     }
+    if (slot.watch_end && slot.open) WatchEnd(slot);
     const bool wants = WantsReceive(slot);
     if (wants && !slot.receiving && !slot.starved) {
       ArmReceive(slot);
@@ -907,11 +924,49 @@ class UringLoop {
 
   void StartConnect(Slot& slot) {
     if (slot.connect_sent) return;
+    if (slot.target->is_unix()) return ConnectUnix(slot);
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
     io_uring_prep_connect(sqe, slot.fd, slot.target->address(), slot.target->size());
     Prepared(sqe, Operation::kConnect, slot);
     slot.connect_sent = true;
+  }
+
+  // A multishot receive on a Unix stream can miss the end: when it is armed, and finds bytes and the
+  // end at once, it delivers the bytes and waits for an event that has been (Linux 6.17, since Unix
+  // sockets tell how much is left in them). So the end is waited for apart.
+  void WatchEnd(Slot& slot) {
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return List(slot);
+    io_uring_prep_poll_add(sqe, slot.fd, POLLRDHUP);
+    Prepared(sqe, Operation::kHangUp, slot);
+    slot.watch_end = false;
+  }
+
+  void OnHangUp(Slot& slot, int result) {
+    if (result < 0 || slot.dead) return;  // cancelled
+    slot.hung_up = true;
+    if (slot.receiving && !slot.cancelled && !slot.ended) CancelReceive(slot);
+  }
+
+  // A Unix socket connects at once or not at all.
+  void ConnectUnix(Slot& slot) {
+    slot.connect_sent = true;
+    counters_.system_calls += 3;
+    SetNonblocking(slot.fd, true);
+    const int result = kernel_.Connect(slot.fd, *slot.target);
+    SetNonblocking(slot.fd, false);  // or a receive that has to wait would fail
+    if (result == -EAGAIN) return connect_retries_.Add(*slot.target, slot);
+    OnConnected(slot, result);
+    List(slot);
+  }
+
+  void ConnectAgain() {
+    connect_retries_.TakeAll([this](const Endpoint&, uint32_t index, uint32_t generation) {
+      Slot* slot = slots_.Find(index, generation);
+      if (slot == nullptr || slot->dead || slot->closing) return;
+      ConnectUnix(*slot);
+    });
   }
 
   void ArmReceive(Slot& slot) {
@@ -920,7 +975,7 @@ class UringLoop {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
     const int flags = slot.messages ? MSG_TRUNC : 0;
-    if (slot.bulk && (slot.messages || !features_.receive_total)) {
+    if (slot.hung_up || (slot.bulk && (slot.messages || !features_.receive_total))) {
       io_uring_prep_recv(sqe, slot.fd, nullptr, 0, flags);
     } else {
       io_uring_prep_recv_multishot(sqe, slot.fd, nullptr, 0, flags);
@@ -1014,8 +1069,14 @@ class UringLoop {
     }
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
-    const int flags = MSG_NOSIGNAL | (slot.messages ? 0 : MSG_WAITALL);
-    io_uring_prep_send(sqe, slot.fd, slot.out.data(), slot.out.size(), flags);
+    if (slot.polls_out) {
+      io_uring_prep_poll_add(sqe, slot.fd, POLLOUT);
+    } else {
+      const int flags = MSG_NOSIGNAL | (slot.endless    ? MSG_DONTWAIT
+                                        : slot.messages ? 0
+                                                        : MSG_WAITALL);
+      io_uring_prep_send(sqe, slot.fd, slot.out.data(), slot.out.size(), flags);
+    }
     Prepared(sqe, Operation::kSend, slot);
     slot.in_flight = true;
   }
@@ -1033,6 +1094,7 @@ class UringLoop {
   std::deque<Waiting> waiting_;   // accepted beyond connections_max
   std::deque<Endpoint> targets_;  // what connects in flight point to
   AcceptPause pause_;
+  ConnectRetries connect_retries_;
   SlotTable<Slot> slots_;
   AttentionList attention_;
   AttentionList starved_;  // receives that wait for a buffer

@@ -85,13 +85,13 @@ int TryMultishotReceive(io_uring* ring, uint32_t total) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return errno;
   BufferRing buffers;
-  int error = buffers.Open(ring, 2, 4096).ok() ? 0 : EINVAL;
+  int error = buffers.Open(ring, 0, 2, 4096).ok() ? 0 : EINVAL;
   if (error == 0) {
     [[maybe_unused]] const ssize_t written = write(pair[1], "r", 1);
     io_uring_sqe* sqe = io_uring_get_sqe(ring);
     io_uring_prep_recv_multishot(sqe, pair[0], nullptr, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = BufferRing::kGroup;
+    sqe->buf_group = buffers.group();
     if (total != 0) SetReceiveTotal(sqe, total);
     io_uring_cqe* cqe = nullptr;
     __kernel_timespec second = {.tv_sec = 1, .tv_nsec = 0};

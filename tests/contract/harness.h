@@ -7,7 +7,9 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -54,6 +56,31 @@ inline constexpr std::chrono::milliseconds kTurn{1};
   if (!::contract::kHasSockets<TypeParam>) {                               \
     GTEST_SKIP() << ::contract::LoopOf<TypeParam>::kName << ": " << (why); \
   }
+
+// The transport that the whole suite runs over: the environment's RINGSIDE_TRANSPORT, "tcp", "mptcp"
+// or "unix"; "tcp" where it isn't set.
+inline std::string TransportName() {
+  const char* name = std::getenv("RINGSIDE_TRANSPORT");
+  return name == nullptr ? "tcp" : name;
+}
+
+// Skips a test of what only TCP has: ports, resets, refused handshakes.
+#define NEEDS_TCP(why)                                                     \
+  if (::contract::TransportName() != "tcp") {                              \
+    GTEST_SKIP() << ::contract::TransportName() << ": " << (why);          \
+  }
+
+// Whether a peer learns of an Abort() as a reset. To one on a Unix socket it is an end.
+inline bool TransportResets() { return TransportName() != "unix"; }
+
+// A free address of a transport; each call another one.
+inline std::string AddressOn(const std::string& transport) {
+  static std::atomic<int> number = 0;
+  if (transport == "tcp") return "127.0.0.1:0";
+  if (transport == "udp" || transport == "mptcp") return transport + "://127.0.0.1:0";
+  return absl::StrCat(transport, ":@ringside-test-", getpid(), "-", number.fetch_add(1));
+}
+inline std::string AnyAddress() { return AddressOn(TransportName()); }
 
 inline size_t OpenDescriptors() {
   const std::filesystem::directory_iterator all("/proc/self/fd");
@@ -117,7 +144,7 @@ class Stage {
   std::vector<Peer*> servers() { return script_.Ends(true); }
   std::vector<Peer*> clients() { return script_.Ends(false); }
 
-  io::Endpoint Listen(const std::string& at = "127.0.0.1:0",
+  io::Endpoint Listen(const std::string& at = AnyAddress(),
                       const io::ListenOptions& options = {}) {
     const auto endpoint = loop_->Listen(*io::Resolve(at), options);
     EXPECT_TRUE(endpoint.ok()) << endpoint.status();

@@ -32,7 +32,7 @@ void OpenAndClose(Stage<Backend>& stage, const io::Endpoint& at) {
 
 TYPED_TEST(Contract, OpensAndClosesOverIpv4) {
   Stage<TypeParam> stage;
-  OpenAndClose(stage, stage.Listen("127.0.0.1:0", {.tag = 7}));
+  OpenAndClose(stage, stage.Listen(AnyAddress(), {.tag = 7}));
 }
 
 TYPED_TEST(Contract, OpensAndClosesOverIpv6) {
@@ -96,7 +96,7 @@ TYPED_TEST(Contract, ClosesAndAbortsFromWithinEachCallback) {
           // Closing over unread bytes is a reset too (RFC 9293, 3.10.4), so only who left is sure.
           if (left || (where == Where::kEnd && !abort)) {
             EXPECT_EQ(peer.error, 0);
-          } else if (abort) {
+          } else if (abort && TransportResets()) {
             EXPECT_EQ(peer.error, ECONNRESET);
           }
         }
@@ -113,9 +113,11 @@ TYPED_TEST(Contract, AbortLosesWhatIsQueuedAndResetsThePeer) {
     auto* server = stage.servers()[0];
     if (server->connection != nullptr) server->Abort();
   };
+  stage.client.end = [](auto& peer) { peer.Close(); };
   stage.Connect(stage.Listen());
   ASSERT_TRUE(stage.RunUntil([&] { return stage.script().closes() == 2; }));
   EXPECT_LT(stage.clients()[0]->received, large.size());
+  if (!TransportResets()) return;
   EXPECT_EQ(stage.clients()[0]->error, ECONNRESET);
   EXPECT_FALSE(stage.clients()[0]->ended);
 }

@@ -10,6 +10,7 @@
 #include "io/bytes.h"
 #include "io/endpoint.h"
 #include "io/sockets.h"
+#include "tests/contract/harness.h"
 
 namespace contract {
 
@@ -17,7 +18,9 @@ namespace contract {
 // which needs nobody's accept(); nothing else here waits.
 class RawSocket {
  public:
-  explicit RawSocket(int family = AF_INET) : fd_(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}
+  RawSocket() : RawSocket(*io::Resolve(AnyAddress())) {}
+  explicit RawSocket(const io::Endpoint& kind)
+      : fd_(socket(kind.family(), kind.type() | SOCK_CLOEXEC, kind.protocol())) {}
   RawSocket(RawSocket&& other) noexcept
       : fd_(std::exchange(other.fd_, -1)), received_(std::move(other.received_)) {}
   RawSocket& operator=(RawSocket&&) = delete;

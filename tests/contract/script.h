@@ -92,6 +92,13 @@ class Script {
   explicit Script(uint32_t recv_buffer_bytes) : recv_buffer_bytes_(recv_buffer_bytes) {}
 
   Role server, client;
+  std::function<void(Loop&, const io::Datagram&)> datagram;
+
+  void OnDatagram(Loop& loop, const io::Datagram& in) noexcept {
+    const Callback callback(*this, "OnDatagram");
+    if (in.bytes.size() > recv_buffer_bytes_) Problem("OnDatagram of more than a buffer");
+    Call(datagram, loop, in);
+  }
 
   void OnOpen(Loop& loop, io::Connection& c) noexcept {
     const Callback callback(*this, "OnOpen");

@@ -71,7 +71,7 @@ class Recital {
 
  private:
   void Connect(uint64_t tag) {
-    if (at_.port() == 0) at_ = stage_.Listen();
+    if (at_.size() == 0) at_ = stage_.Listen();
     stage_.Connect(at_, tag);
   }
   static size_t Equal(const std::string& a, const std::string& b) {

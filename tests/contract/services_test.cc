@@ -90,7 +90,7 @@ void RunToTheEnd(Ends<Service>& ends, const io::LoopOptions& options = {}) {
   using Loop = typename Backend::template Loop<Ends<Service>>;
   Loop loop(ends, options);
   ASSERT_TRUE(loop.Open().ok());
-  const auto at = loop.Listen(*io::Resolve("127.0.0.1:0"), {});
+  const auto at = loop.Listen(*io::Resolve(AnyAddress()), {});
   ASSERT_TRUE(at.ok()) << at.status();
   for (uint64_t i = 0; i < ends.clients().size(); ++i) ASSERT_TRUE(loop.Connect(*at, i).ok());
   ASSERT_TRUE(Repeat([&] { return loop.connections() == 0 && loop.counters().connected > 0; },
