@@ -105,6 +105,7 @@ class Rally {
     io::Connection& c;
     void Write(io::Bytes out) noexcept { loop.Send(c, out); }
     void Close() noexcept { loop.Close(c); }
+    void Violation() noexcept { loop.Close(c); }
   };
 
   template <class L>

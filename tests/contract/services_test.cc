@@ -64,7 +64,7 @@ class Ends {
 
  private:
   void Request(auto& loop, io::Connection& c) {
-    if (Service::kOncePerConnection) return;
+    if (Service::kExchange == services::Exchange::kGreeting) return;
     Client& client = clients_[c.tag];
     for (; client.requested < requests_ && client.requested < client.replies + kUnderWay;
          ++client.requested) {
