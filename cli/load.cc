@@ -30,6 +30,8 @@ struct LoadFlags {
   std::string address = "127.0.0.1:9999";
   std::string backend = "auto";
   std::string service = "echo";
+  std::string reply_text = loadgen::LoadOptions().reply_text;
+  std::string delay;
   uint64_t connections = 64;
   uint64_t depth = 1;
   uint64_t threads = 1;
@@ -66,6 +68,9 @@ void Declare(Flags& flags, LoadFlags& f) {
                 "load that is not measured, first")
       .Choice("--service", &f.service, loadgen::ServiceNames(),
               "what the server speaks, so that each reply can be verified")
+      .Text("--reply-text TEXT", &f.reply_text, "what a server of reply has to answer")
+      .Text("--delay TIME", &f.delay,
+            "what a server of delay was given: a reply before the least of it is an error")
       .Group("Client")
       .Choice("-b,--backend", &f.backend, BackendChoices(),
               "the event loop; auto is io_uring where it runs, else epoll")
@@ -105,6 +110,26 @@ absl::StatusOr<loadgen::LoadOptions> Options(const LoadFlags& f) {
           absl::StrCat("--server-pid: ", std::string(cpu.status().message())));
     }
   }
+  const bool asked = loadgen::ExchangeOf(f.service) == services::Exchange::kRequestReply ||
+                     loadgen::ExchangeOf(f.service) == services::Exchange::kSink;
+  if (f.pace > 0 && !asked) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--pace has no meaning with --service ", f.service,
+                     ", whose client sends nothing; leave ", "one out"));
+  }
+  if (f.reply_text.empty()) {
+    return absl::InvalidArgumentError(
+        "--reply-text: the text is empty; give at least one character");
+  }
+  services::Delay delay = loadgen::LoadOptions().delay;
+  if (!f.delay.empty()) {
+    const auto parsed = ParseDelay(f.delay);
+    if (!parsed.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--delay: ", std::string(parsed.status().message())));
+    }
+    delay = *parsed;
+  }
   const bool by_count_only = f.requests > 0 && !f.flags->Given("duration");
   return loadgen::LoadOptions{.at = *at,
                               .backend = f.backend,
@@ -114,6 +139,8 @@ absl::StatusOr<loadgen::LoadOptions> Options(const LoadFlags& f) {
                               .threads = static_cast<uint32_t>(f.threads),
                               .cpus = cpus,
                               .message_bytes = f.message_bytes,
+                              .reply_text = f.reply_text,
+                              .delay = delay,
                               .requests = f.requests,
                               .duration_ns = by_count_only ? 86'400'000'000'000 : f.duration_ns,
                               .warmup_ns = f.warmup_ns,

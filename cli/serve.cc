@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "cli/common.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
@@ -22,6 +23,8 @@ struct ServeFlags {
   std::string address = "127.0.0.1:9999";
   std::string backend = "auto";
   std::string service = "echo";
+  std::string reply_text = server::ServerOptions().reply_text;
+  std::string delay = "1ms";
   uint64_t threads = 1;
   std::string cpus;
   uint64_t backlog = 4096;
@@ -43,11 +46,17 @@ void Declare(Flags& flags, ServeFlags& f) {
       .Choice("-b,--backend", &f.backend, BackendChoices(),
               "the event loop; auto is io_uring where it runs, else epoll")
       .Choice("--service", &f.service, server::ServiceNames(),
-              "echo: what came; counter: the next number for each line; greet: says hello, closes")
+              "echo: what came; counter: the next number for each line; greet: says hello, closes; "
+              "reply: a fixed text; discard: nothing; chargen: characters without end; delay: an "
+              "echo, later")
+      .Text("--reply-text TEXT", &f.reply_text, "what reply answers")
+      .Text("--delay TIME", &f.delay,
+            "how late delay answers: 5ms, 1ms..10ms (uniform), exp:5ms (mean), normal:5ms,1ms")
       .Count("-t,--threads", &f.threads, {1, 1024}, "each has a loop and a SO_REUSEPORT listener")
       .Text("--cpus LIST", &f.cpus, "pin thread i to the i-th of these CPUs (0,2-3)")
       .Bytes("-s,--size", &f.message_bytes, {1, 1ull << 40},
-             "the size of a request of echo, for counting them; without it, a receive is a request")
+             "the size of a request (echo, reply, discard, chargen, delay), for counting them; "
+             "without it, a receive is a request")
       .Switch("--json", &f.json, "the ready line and the summary as JSON, a line each")
       .Group("Limits")
       .Count(
@@ -84,6 +93,14 @@ int Run(const ServeFlags& f) {
     if (!list.ok()) return Fail(kName, list.status(), kExitUsage);
     cpus = *list;
   }
+  const auto delay = ParseDelay(f.delay);
+  if (!delay.ok()) {
+    return Fail(kName, absl::StrCat("--delay: ", std::string(delay.status().message())),
+                kExitUsage);
+  }
+  if (f.reply_text.empty()) {
+    return Fail(kName, "--reply-text: the text is empty; give at least one character", kExitUsage);
+  }
   std::string backend = f.backend;
   const absl::Status available = UseBackend(kName, &backend);
   if (!available.ok()) return Fail(kName, available, kExitFailed);
@@ -98,6 +115,8 @@ int Run(const ServeFlags& f) {
       .cpus = cpus,
       .backlog = static_cast<int>(f.backlog),
       .message_bytes = f.message_bytes,
+      .reply_text = f.reply_text,
+      .delay = *delay,
       .loop = {.recv_buffer_bytes = static_cast<uint32_t>(f.recv_buffer_bytes),
                .recv_buffers = static_cast<uint32_t>(f.recv_buffers),
                .pending_bytes_max = static_cast<uint32_t>(f.pending_bytes),
@@ -122,7 +141,7 @@ int Run(const ServeFlags& f) {
 Subcommand ServeCommand() {
   auto f = std::make_shared<ServeFlags>();
   return {.name = kName,
-          .summary = "the server: answers echo, counter and greet requests",
+          .summary = "the server: echo, counter, greet and the other services",
           .declare = [f](Flags& flags) { Declare(flags, *f); },
           .run = [f] { return Run(*f); }};
 }

@@ -21,6 +21,7 @@ constexpr char kWantBytes[] = "give a size such as 64, 16KiB or 1MB";
 constexpr char kWantDuration[] = "give a duration such as 250ms, 10s or 1m30s";
 constexpr char kWantRate[] = "give a rate per second such as 500, 100k/s or 2.5M";
 constexpr char kWantPercent[] = "give a percentage such as 5% or 0.5%";
+constexpr char kWantDelay[] = "give a delay such as 5ms, 1ms..10ms, exp:5ms or normal:5ms,1ms";
 constexpr char kWantCpus[] = "give CPU numbers such as 0 or 0,2-3";
 
 constexpr int kCpuMax = 8191;  // the largest NR_CPUS that Linux can be configured with, less one
@@ -179,6 +180,27 @@ double Real(const Quantity& quantity) {
   return value;
 }
 
+// One of the times in a delay.
+absl::StatusOr<std::chrono::nanoseconds> DelayPart(const std::string& text) {
+  if (text.empty()) return Wrong("a time is missing", kWantDelay);
+  const absl::StatusOr<int64_t> ns = ParseDuration(text);
+  if (!ns.ok()) return ns.status();
+  if (std::chrono::nanoseconds(*ns) > services::Delay::kMax) {
+    return Wrong(absl::StrCat(text, " is longer than an hour"), kWantDelay);
+  }
+  return std::chrono::nanoseconds(*ns);
+}
+
+// A delay of which both times are in the text.
+absl::StatusOr<services::Delay> DelayOf(services::Delay::Kind kind, const std::string& a,
+                                        const std::string& b) {
+  const auto first = DelayPart(a);
+  if (!first.ok()) return first.status();
+  const auto second = DelayPart(b);
+  if (!second.ok()) return second.status();
+  return services::Delay{.kind = kind, .a = *first, .b = *second};
+}
+
 // A CPU number alone; -1 when it isn't one.
 int CpuNumber(const std::string& text) {
   int cpu = -1;
@@ -242,6 +264,30 @@ absl::StatusOr<double> ParseRate(const std::string& text) {
   const double rate = Real(*quantity) * static_cast<double>(factor);
   if (!std::isfinite(rate)) return Wrong(absl::StrCat(text, " is too large"), kWantRate);
   return rate;
+}
+
+absl::StatusOr<services::Delay> ParseDelay(const std::string& text) {
+  if (text.empty()) return Wrong("the value is empty", kWantDelay);
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos) {
+    const size_t dots = text.find("..");
+    if (dots == std::string::npos) return DelayOf(services::Delay::kFixed, text, "0s");
+    auto delay = DelayOf(services::Delay::kUniform, text.substr(0, dots), text.substr(dots + 2));
+    if (delay.ok() && delay->a > delay->b) {
+      return Wrong(absl::StrCat(text, " runs backwards"), kWantDelay);
+    }
+    return delay;
+  }
+  const std::string name = text.substr(0, colon), times = text.substr(colon + 1);
+  if (name == "exp") return DelayOf(services::Delay::kExponential, times, "0s");
+  if (name != "normal") {
+    return Wrong(absl::StrCat(Quoted(name), " is not a distribution"), kWantDelay);
+  }
+  const size_t comma = times.rfind(',');
+  if (comma == std::string::npos) {
+    return Wrong(absl::StrCat(text, " has no standard deviation"), kWantDelay);
+  }
+  return DelayOf(services::Delay::kNormal, times.substr(0, comma), times.substr(comma + 1));
 }
 
 absl::StatusOr<std::vector<int>> ParseCpuList(const std::string& text) {

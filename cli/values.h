@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "services/delay.h"
 
 // What people type: counts, sizes, durations, rates, CPU lists, percents.
 //
@@ -32,5 +33,10 @@ absl::StatusOr<std::vector<int>> ParseCpuList(const std::string& text);
 
 // A percentage as a fraction: "5%" and "5" are 0.05. Over 100 % is allowed here.
 absl::StatusOr<double> ParsePercent(const std::string& text);
+
+// How long a reply waits, at most services::Delay::kMax: a duration; "1ms..10ms", uniform, both
+// included; "exp:5ms", exponential with that mean; "normal:5ms,1ms", normal with that mean and
+// standard deviation, truncated at 0.
+absl::StatusOr<services::Delay> ParseDelay(const std::string& text);
 
 }  // namespace cli

@@ -21,6 +21,11 @@ namespace loadgen {
 // Its life: opening (each connection sends one request; it counts when that is answered) -> warm-up
 // -> measuring -> draining (the last replies) -> closing (FIN, and nothing more may come) -> done.
 // With a number of requests to send instead of a duration, there is neither opening nor warm-up.
+//
+// A sink's request is complete, and counts as answered, when the kernel has all of it; that the
+// server took them shows in the FIN with which it answers ours. A source is sent nothing: each
+// message_bytes bytes of it are a reply, and a window that ends resets its connections. Neither has
+// a latency.
 template <class Backend, class Service>
 class Generator {
  public:
@@ -34,7 +39,9 @@ class Generator {
         out_(shared.results[thread].result),
         connections_(Share(options.connections)),
         budget_(Share(options.requests)),
-        client_({.message_bytes = options.message_bytes}),
+        client_({.message_bytes = options.message_bytes,
+                 .text = options.reply_text,
+                 .delay = options.delay}),
         loop_(*this, options.loop) {
     sessions_.resize(connections_);
     times_.resize(static_cast<size_t>(connections_) * options.depth);
@@ -80,8 +87,8 @@ class Generator {
     Session& session = sessions_[c.index];
     session.open = true;
     client_.OnOpen(session.service, c.tag);
-    if constexpr (Service::kOncePerConnection) {
-      session.in_flight = 1;  // the greeting; its time runs from the connect
+    if constexpr (!kAsked) {
+      session.in_flight = 1;  // the greeting; its time runs from the connect. Or a first reply
       ++in_flight_;
     } else {
       Owe(session, phase_ == Phase::kOpening ? 1 : options_.pace > 0 ? 0 : options_.depth);
@@ -97,23 +104,28 @@ class Generator {
     if (got.corrupt_bytes != 0) [[unlikely]]
       NoteCorruption(c, session, got);
     uint32_t replies = got.replies;
+    if constexpr (kExchange == Exchange::kSource) return Came(session, replies);
+    if constexpr (kExchange == Exchange::kSink) {
+      out_.errors.surplus += replies;
+      loop.Abort(c);
+      return;
+    }
     if (replies > session.in_flight) [[unlikely]] {
       out_.errors.surplus += replies - session.in_flight;
       replies = session.in_flight;
       loop.Abort(c);
     }
     for (uint32_t i = 0; i < replies; ++i) Answered(c, session, now);
-    if constexpr (Service::kOncePerConnection) return;
+    if constexpr (kExchange == Exchange::kGreeting) return;
     if (replies == 0) return;
-    const bool running = phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring;
-    if (running && options_.pace <= 0) Owe(session, replies);
+    if (Renewing()) Owe(session, replies);
     TrySend(c, session);  // paced: what a late reply held up
   }
 
   void OnEnd(Loop& loop, io::Connection& c) noexcept {
     Session& session = sessions_[c.index];
     const bool expected =
-        phase_ == Phase::kClosing || (Service::kOncePerConnection && session.in_flight == 0);
+        phase_ == Phase::kClosing || (kExchange == Exchange::kGreeting && session.in_flight == 0);
     if (!expected && !session.failed) {
       ++out_.errors.closed_by_server;
       session.failed = true;
@@ -124,6 +136,9 @@ class Generator {
   void OnDrained(Loop&, io::Connection& c) noexcept {
     Session& session = sessions_[c.index];
     session.sending = false;
+    if constexpr (kExchange == Exchange::kSink) {
+      if (session.unsent == 0) Taken(session);
+    }
     TrySend(c, session);
   }
 
@@ -139,12 +154,19 @@ class Generator {
     in_flight_ -= session.in_flight;
     owed_ -= session.owed;
     requests_by_connection_.push_back(session.requests);
-    const bool greeted = Service::kOncePerConnection && session.answered && error == 0;
+    const bool greeted = kExchange == Exchange::kGreeting && session.answered && error == 0;
     session = {};
     if (greeted && Now() < phase_end_) ++to_open_;
   }
 
  private:
+  using Exchange = services::Exchange;
+  static constexpr Exchange kExchange = Service::kExchange;
+  // Whether the client's requests are what makes the server speak.
+  static constexpr bool kAsked =
+      kExchange == Exchange::kRequestReply || kExchange == Exchange::kSink;
+  static constexpr bool kTimed = services::HasLatency(kExchange);
+
   enum class Phase { kOpening, kWarmup, kMeasuring, kDraining, kClosing, kDone };
 
   struct Session {
@@ -212,7 +234,7 @@ class Generator {
         if ((in_flight_ == 0 && owed_ == 0) || now >= drain_deadline_ || Idle()) StartClosing(now);
         break;
       case Phase::kClosing:
-        if (Idle() || now >= closing_deadline_) phase_ = Phase::kDone;
+        StepClosing(now);
         break;
       case Phase::kDone:
         break;
@@ -238,7 +260,8 @@ class Generator {
 
   // By count: nothing is left to begin, and nothing under way.
   bool AllDone() const {
-    const bool renews = options_.pace > 0 || Service::kOncePerConnection;  // by itself
+    if constexpr (kExchange == Exchange::kSource) return ByCount() && budget_ == 0;
+    const bool renews = options_.pace > 0 || kExchange == Exchange::kGreeting;  // by itself
     if (!ByCount() || (budget_ > 0 && renews)) return false;
     return owed_ == 0 && in_flight_ == 0 && connecting_ == 0 && to_open_ == 0;
   }
@@ -280,7 +303,7 @@ class Generator {
     if (start == 0) return kGlanceNs;
     PlanWindow(start, start + options_.warmup_ns);
     SetPhase(Phase::kWarmup);
-    if (options_.pace == 0 && !Service::kOncePerConnection) {
+    if (options_.pace == 0 && kAsked) {
       loop_.ForEachConnection([this](io::Connection& c) {
         Session& session = sessions_[c.index];
         if (!session.open || session.in_flight > 0) return;
@@ -349,8 +372,24 @@ class Generator {
     out_.errors.unanswered += in_flight_;
     SetPhase(Phase::kClosing);
     closing_deadline_ = now + kClosingNs;
-    loop_.ForEachConnection(
-        [this](io::Connection& c) { sessions_[c.index].open ? loop_.End(c) : loop_.Abort(c); });
+    if constexpr (kExchange == Exchange::kSink) {  // whose FIN stands for an answer
+      closing_deadline_ = std::max(closing_deadline_, drain_deadline_);
+    }
+    loop_.ForEachConnection([this](io::Connection& c) {
+      const bool ends = sessions_[c.index].open && kExchange != Exchange::kSource;
+      ends ? loop_.End(c) : loop_.Abort(c);
+    });
+  }
+
+  void StepClosing(int64_t now) {
+    if (!Idle() && now < closing_deadline_) return;
+    if constexpr (kExchange == Exchange::kSink) {  // those without a FIN, not counted for more yet
+      loop_.ForEachConnection([this](io::Connection& c) {
+        const Session& session = sessions_[c.index];
+        if (session.open && session.in_flight == 0) ++out_.errors.unanswered;
+      });
+    }
+    phase_ = Phase::kDone;
   }
 
   void Conclude() {
@@ -365,7 +404,7 @@ class Generator {
 
   void OpenMore() {
     for (; to_open_ > 0 && connecting_ < kConnectsInFlight; --to_open_) {
-      if (Service::kOncePerConnection && ByCount()) {  // the connection is the request
+      if (kExchange == Exchange::kGreeting && ByCount()) {  // the connection is the request
         if (budget_ == 0) {
           to_open_ = 0;
           return;
@@ -396,14 +435,22 @@ class Generator {
   // The connection has `count` more requests to send, as far as the budget goes: of which one is
   // kept for each connection that is not open yet.
   void Owe(Session& session, uint64_t count) {
-    if (ByCount()) {
-      if (!session.begun) --unbegun_;
-      session.begun = true;
-      count = std::min(count, budget_ - std::min<uint64_t>(budget_, unbegun_));
-      budget_ -= count;
-    }
+    if (ByCount()) count = TakeBudget(session, count);
     session.owed += count;
     owed_ += count;
+  }
+
+  uint64_t TakeBudget(Session& session, uint64_t count) {
+    if (!session.begun) --unbegun_;
+    session.begun = true;
+    count = std::min(count, budget_ - std::min<uint64_t>(budget_, unbegun_));
+    budget_ -= count;
+    return count;
+  }
+
+  // Whether an answer brings the next request.
+  bool Renewing() const {
+    return (phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring) && options_.pace <= 0;
   }
 
   void TrySend(io::Connection& c, Session& session) {
@@ -423,11 +470,15 @@ class Generator {
     if (count > 1) {
       count = std::min(count, std::max<uint64_t>(1, kSendBytesMax / options_.message_bytes));
     }
-    const int64_t now = Now();
-    int64_t* times = &times_[static_cast<size_t>(c.index) * options_.depth];
-    for (uint64_t i = 0; i < count; ++i) {
-      const uint32_t at = session.oldest + session.in_flight++;
-      times[at < options_.depth ? at : at - options_.depth] = now;
+    if constexpr (kTimed) {
+      const int64_t now = Now();
+      int64_t* times = &times_[static_cast<size_t>(c.index) * options_.depth];
+      for (uint64_t i = 0; i < count; ++i) {
+        const uint32_t at = session.oldest + session.in_flight++;
+        times[at < options_.depth ? at : at - options_.depth] = now;
+      }
+    } else {
+      session.in_flight += count;
     }
     in_flight_ += count;
     session.owed -= count;
@@ -446,10 +497,41 @@ class Generator {
       session.answered = true;
       ++out_.connections.answered;
     }
+    if constexpr (requires { client_.OnLatency(now - sent); }) client_.OnLatency(now - sent);
     if (!measuring_) return;
     ++out_.requests;
     ++session.requests;
     out_.latency.Record(now - sent);
+  }
+
+  // The kernel has all that the sink was sent.
+  void Taken(Session& session) {
+    const uint32_t count = session.in_flight;
+    if (count == 0) return;
+    session.in_flight = 0;
+    in_flight_ -= count;
+    Count(session, count);
+    if (Renewing()) Owe(session, count);
+  }
+
+  // So many replies of a source are complete.
+  void Came(Session& session, uint64_t count) {
+    if (count == 0) return;
+    in_flight_ -= session.in_flight;  // the first
+    session.in_flight = 0;
+    Count(session, ByCount() ? TakeBudget(session, count) : count);
+  }
+
+  // Requests that have no latency are done.
+  void Count(Session& session, uint64_t count) {
+    out_.requests_total += count;
+    if (!session.answered) {
+      session.answered = true;
+      ++out_.connections.answered;
+    }
+    if (!measuring_) return;
+    out_.requests += count;
+    session.requests += count;
   }
 
   void NoteCorruption(io::Connection& c, Session& session, const services::Received& got) {

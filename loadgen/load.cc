@@ -87,6 +87,12 @@ void RunThreads(const LoadOptions& options, Load::Shared& shared,
 
 std::vector<std::string> ServiceNames() { return services::All::Names(); }
 
+services::Exchange ExchangeOf(const std::string& service) {
+  auto exchange = services::Exchange::kRequestReply;
+  services::All::Pick(service, [&]<class Service>() { exchange = Service::kExchange; });
+  return exchange;
+}
+
 Load::Load(LoadOptions options)
     : options_(std::move(options)), shared_(std::make_unique<Shared>()) {
   // A connection without a request would prove nothing.

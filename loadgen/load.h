@@ -11,12 +11,15 @@
 #include "io/counters.h"
 #include "io/endpoint.h"
 #include "io/event_loop.h"
+#include "services/service.h"
 #include "stats/histogram.h"
 
 namespace loadgen {
 
 // The services whose replies can be verified, for LoadOptions::service.
 std::vector<std::string> ServiceNames();
+// Who speaks, and when. REQUIRES: a name of these.
+services::Exchange ExchangeOf(const std::string& service);
 
 struct LoadOptions {
   io::Endpoint at;
@@ -26,8 +29,10 @@ struct LoadOptions {
   uint32_t depth = 1;  // requests in flight on each connection, at most
   uint32_t threads = 1;
   std::vector<int> cpus;        // thread i is pinned to cpus[i mod size]; empty: not pinned
-  uint64_t message_bytes = 64;  // a request
-  uint64_t requests = 0;        // in all; 0: as many as fit in duration_ns
+  uint64_t message_bytes = 64;  // a request; of a source: what counts as a reply
+  std::string reply_text = services::ServiceOptions().text;    // what `reply` has to answer
+  services::Delay delay = {.a = std::chrono::nanoseconds(0)};  // that `delay` has at least to take
+  uint64_t requests = 0;  // in all; 0: as many as fit in duration_ns
   int64_t duration_ns = 10'000'000'000;
   int64_t warmup_ns = 1'000'000'000;
   double pace =
@@ -75,12 +80,13 @@ struct LoadResult {
   LoadErrors errors;
   std::vector<Corruption> corruptions;  // the first few
   std::string problem;                  // what the service's proof, or opening, found; one sentence
-  stats::Histogram latency;             // service time: from the send to the reply, in the window
-  int64_t cpu_ns = 0;                   // of our threads, in the window
-  uint64_t system_calls = 0;            // by our loops, in the window
-  int64_t server_cpu_ns = -1;           // in the window; -1: not measured
-  int64_t pace_late_max_ns = 0;         // the latest burst, behind its time
-  uint64_t lost_requests = 0;           // sent on connections that broke
+  stats::Histogram latency;  // service time: from the send to the reply, in the window; empty where
+                             // there is none
+  int64_t cpu_ns = 0;        // of our threads, in the window
+  uint64_t system_calls = 0;     // by our loops, in the window
+  int64_t server_cpu_ns = -1;    // in the window; -1: not measured
+  int64_t pace_late_max_ns = 0;  // the latest burst, behind its time
+  uint64_t lost_requests = 0;    // sent on connections that broke
   bool interrupted = false;
   io::Counters io;  // over the whole run
 

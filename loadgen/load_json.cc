@@ -37,8 +37,15 @@ Json Errors(const LoadResult& result) {
   return json;
 }
 
-Json Latency(const stats::Histogram& latency) {
-  return {{"kind", "service"},
+// Without a single latency, its figures are null: 0 ns would be a claim.
+Json Latency(const stats::Histogram& latency, services::Exchange exchange) {
+  const Json kind = services::HasLatency(exchange) ? Json("service") : Json();
+  if (latency.count() == 0) {
+    return {{"kind", kind},      {"count", 0},     {"min", nullptr}, {"mean", nullptr},
+            {"p50", nullptr},    {"p90", nullptr}, {"p99", nullptr}, {"p99_9", nullptr},
+            {"p99_99", nullptr}, {"max", nullptr}};
+  }
+  return {{"kind", kind},
           {"count", latency.count()},
           {"min", latency.min()},
           {"mean", latency.Mean()},
@@ -50,12 +57,19 @@ Json Latency(const stats::Histogram& latency) {
           {"max", latency.max()}};
 }
 
+// What brings the next request.
+const char* Workload(const LoadOptions& options, services::Exchange exchange) {
+  if (exchange == services::Exchange::kSource) return "source";
+  return options.pace > 0 ? "paced" : "closed";
+}
+
 double PerRequest(double amount, uint64_t requests) { return requests > 0 ? amount / requests : 0; }
 
 }  // namespace
 
 Json ToJson(const LoadOptions& options, const LoadResult& result) {
   const auto& connections = result.connections;
+  const services::Exchange exchange = ExchangeOf(options.service);
   Json json = {
       {"schema", "ringside.load/1"},
       {"version", RINGSIDE_VERSION},
@@ -64,7 +78,7 @@ Json ToJson(const LoadOptions& options, const LoadResult& result) {
       {"address", options.at.ToString()},
       {"backend", options.backend},
       {"service", options.service},
-      {"workload", options.pace > 0 ? "paced" : "closed"},
+      {"workload", Workload(options, exchange)},
       {"threads", options.threads},
       {"depth", options.depth},
       {"message_bytes", options.message_bytes},
@@ -86,7 +100,7 @@ Json ToJson(const LoadOptions& options, const LoadResult& result) {
        {{"sent", result.bytes.sent},
         {"received", result.bytes.received},
         {"corrupt", result.bytes.corrupt}}},
-      {"latency_ns", Latency(result.latency)},
+      {"latency_ns", Latency(result.latency, exchange)},
       {"client",
        {{"cpu_us_per_request", PerRequest(result.cpu_ns / 1e3, result.requests)},
         {"syscalls_per_request",

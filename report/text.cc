@@ -72,10 +72,13 @@ std::string LatencyLine(const Json& latency) {
 
 std::string BytesLine(const Json& bytes) {
   const uint64_t corrupt = bytes["corrupt"].get<uint64_t>();
-  return absl::StrCat(
-      FormatBytes(bytes["sent"].get<uint64_t>()), " sent, ",
-      FormatBytes(bytes["received"].get<uint64_t>()), " received, ",
-      corrupt == 0 ? "every byte verified" : absl::StrCat(FormatCount(corrupt), " bytes corrupt"));
+  const uint64_t received = bytes["received"].get<uint64_t>();
+  const std::string line = absl::StrCat(FormatBytes(bytes["sent"].get<uint64_t>()), " sent, ",
+                                        FormatBytes(received), " received");
+  if (received == 0) return line;  // there was nothing to verify
+  return absl::StrCat(line, corrupt == 0
+                                ? ", every byte verified"
+                                : absl::StrCat(", ", FormatCount(corrupt), " bytes corrupt"));
 }
 
 std::string CostLine(const Json& side, bool syscalls) {
@@ -134,16 +137,19 @@ std::string ServeText(const Json& summary) {
 }
 
 std::string LoadText(const Json& load) {
-  const std::string pace =
-      load.contains("pace")
-          ? absl::StrCat("paced at ", FormatRate(load["pace"]["requested_rps"].get<double>()))
-          : "closed loop";
+  std::string workload = "as fast as the server sends";
+  if (load["workload"] != "source") {
+    workload =
+        absl::StrCat("depth ", load["depth"].get<int>(), ", ",
+                     load.contains("pace")
+                         ? "paced at " + FormatRate(load["pace"]["requested_rps"].get<double>())
+                         : "closed loop");
+  }
   std::string text = absl::StrFormat(
-      "\n%s on %s (client: %s), %s × %s, depth %d, %s, %s%s\n\n",
-      load["service"].get<std::string>(), load["address"].get<std::string>(),
-      load["backend"].get<std::string>(),
+      "\n%s on %s (client: %s), %s × %s, %s, %s%s\n\n", load["service"].get<std::string>(),
+      load["address"].get<std::string>(), load["backend"].get<std::string>(),
       Counted(load["connections"]["requested"].get<uint64_t>(), "connection"),
-      FormatBytes(load["message_bytes"].get<uint64_t>()), load["depth"].get<int>(), pace,
+      FormatBytes(load["message_bytes"].get<uint64_t>()), workload,
       FormatDuration(static_cast<int64_t>(load["duration_s"].get<double>() * 1e9)),
       load["interrupted"].get<bool>() ? ", interrupted" : "");
   text += Row("requests", absl::StrCat(FormatCount(load["requests"].get<uint64_t>()), "   ",

@@ -65,10 +65,12 @@ Server::~Server() {
 
 std::string Server::request_unit() const {
   std::string unit;
-  services::All::Pick(options_.service, [&]<class Service>() { unit = Service::kRequest; });
-  if (unit == "receive" && options_.message_bytes > 0) {
-    return absl::StrCat(options_.message_bytes, " bytes");
-  }
+  services::All::Pick(options_.service, [&]<class Service>() {
+    unit = Service::kRequest;
+    if (requires { &Service::message_bytes; } && options_.message_bytes > 0) {
+      unit = absl::StrCat(options_.message_bytes, " bytes");
+    }
+  });
   return unit;
 }
 
@@ -76,7 +78,9 @@ absl::Status Server::Start() {
   bool known = false;
   io::Loops::Pick(options_.backend, [&]<class Backend>() {
     known = services::All::Pick(options_.service, [&]<class Service>() {
-      const services::ServiceOptions service_options{.message_bytes = options_.message_bytes};
+      const services::ServiceOptions service_options{.message_bytes = options_.message_bytes,
+                                                     .text = options_.reply_text,
+                                                     .delay = options_.delay};
       auto service = std::make_shared<Service>(service_options);
       shared_->service = service;
       shared_->body = [this, service](uint32_t thread, io::Endpoint at,

@@ -9,6 +9,7 @@
 #include "io/counters.h"
 #include "io/endpoint.h"
 #include "io/event_loop.h"
+#include "services/service.h"
 
 namespace server {
 
@@ -22,7 +23,9 @@ struct ServerOptions {
   uint32_t threads = 1;
   std::vector<int> cpus;       // thread i is pinned to cpus[i mod size]; empty: not pinned
   int backlog = 4096;          // listen(2), for each thread's listener
-  uint64_t message_bytes = 0;  // what counts as a request of echo; 0: one receive
+  uint64_t message_bytes = 0;  // what counts as a request, of services of bytes; 0: one receive
+  std::string reply_text = services::ServiceOptions().text;
+  services::Delay delay;
   io::LoopOptions loop;
   io::Nanos drain_deadline = std::chrono::seconds(5);
 };

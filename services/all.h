@@ -3,8 +3,12 @@
 #include <string>
 #include <vector>
 
+#include "services/chargen.h"
 #include "services/counter.h"
+#include "services/delayed_echo.h"
+#include "services/discard.h"
 #include "services/echo.h"
+#include "services/fixed_reply.h"
 #include "services/greet.h"
 
 namespace services {
@@ -20,6 +24,6 @@ struct List {
   }
 };
 
-using All = List<Echo, Counter, Greet>;
+using All = List<Echo, Counter, Greet, FixedReply, Discard, Chargen, DelayedEcho>;
 
 }  // namespace services

@@ -16,8 +16,8 @@ namespace services {
 struct Counter {
   static constexpr std::string_view kName = "counter";
   static constexpr std::string_view kRequest = "line";
-  static constexpr bool kOncePerConnection = false;
-  static constexpr uint64_t kLineBytesMax = 1 << 20;  // a longer line closes the connection
+  static constexpr Exchange kExchange = Exchange::kRequestReply;
+  static constexpr uint64_t kLineBytesMax = 64 * 1024;  // a longer line is a violation
 
   using Tally = NumberTally;
 
@@ -35,7 +35,7 @@ struct Counter {
       const void* end = std::memchr(in.data(), '\n', in.size());
       if (end == nullptr) {
         session.line_bytes += in.size();
-        if (session.line_bytes > kLineBytesMax) reply.Close();
+        if (session.line_bytes > kLineBytesMax) reply.Violation();
         break;
       }
       in = in.subspan(static_cast<const std::byte*>(end) - in.data() + 1);
@@ -44,6 +44,12 @@ struct Counter {
       ++lines;
     }
     return lines;
+  }
+
+  // A datagram is a line, whatever is in it.
+  uint32_t OnDatagram(Bytes, auto& reply) noexcept {
+    WriteNumber(next.fetch_add(1, std::memory_order_relaxed), reply);
+    return 1;
   }
 
   static void WriteNumber(uint64_t number, auto& reply) {

@@ -16,7 +16,7 @@ namespace services {
 struct Greet {
   static constexpr std::string_view kName = "greet";
   static constexpr std::string_view kRequest = "connection";
-  static constexpr bool kOncePerConnection = true;
+  static constexpr Exchange kExchange = Exchange::kGreeting;
   static constexpr std::string_view kBefore = "server> You've reached me ";
   static constexpr std::string_view kAfter = " time(s)\n";
 
@@ -27,16 +27,26 @@ struct Greet {
   struct Session {};
 
   uint32_t OnOpen(Session&, auto& reply) noexcept {
-    char text[80];
-    char* at = text + kBefore.copy(text, kBefore.size());
-    at = std::to_chars(at, text + 60, times.fetch_add(1, std::memory_order_relaxed)).ptr;
-    at += kAfter.copy(at, kAfter.size());
-    reply.Write(io::AsBytes({text, static_cast<size_t>(at - text)}));
+    WriteGreeting(reply);
     reply.Close();
     return 1;
   }
 
   uint32_t OnReceive(Session&, Bytes, auto&) noexcept { return 0; }
+
+  // As in RFC 867: what the datagram holds doesn't matter.
+  uint32_t OnDatagram(Bytes, auto& reply) noexcept {
+    WriteGreeting(reply);
+    return 1;
+  }
+
+  void WriteGreeting(auto& reply) {
+    char text[80];
+    char* at = text + kBefore.copy(text, kBefore.size());
+    at = std::to_chars(at, text + 60, times.fetch_add(1, std::memory_order_relaxed)).ptr;
+    at += kAfter.copy(at, kAfter.size());
+    reply.Write(io::AsBytes({text, static_cast<size_t>(at - text)}));
+  }
 
   // Sends nothing; expects the greeting, with a number that nobody else got.
   struct Client {

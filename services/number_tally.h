@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "services/splitmix.h"
+
 namespace services {
 
 // Proves that a set of numbers is gap-free and each in it came once, in constant memory: the sum of
@@ -15,19 +17,11 @@ struct NumberTally {
   uint64_t hash_sum = 0;
   uint64_t malformed = 0;  // replies that were no number, or not above the connection's last
 
-  // splitmix64's finaliser (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
-  static uint64_t Hash(uint64_t n) {
-    n += 0x9e3779b97f4a7c15;
-    n = (n ^ (n >> 30)) * 0xbf58476d1ce4e5b9;
-    n = (n ^ (n >> 27)) * 0x94d049bb133111eb;
-    return n ^ (n >> 31);
-  }
-
   void Add(uint64_t n) {
     ++count;
     lowest = std::min(lowest, n);
     highest = std::max(highest, n);
-    hash_sum += Hash(n);
+    hash_sum += SplitMix64(n);
   }
 
   void Merge(const NumberTally& other) {
@@ -54,7 +48,7 @@ struct NumberTally {
       return std::to_string(count - span) + " numbers of " + range + " arrived more than once";
     }
     uint64_t sum = 0;
-    for (uint64_t n = lowest; n != highest + 1; ++n) sum += Hash(n);
+    for (uint64_t n = lowest; n != highest + 1; ++n) sum += SplitMix64(n);
     if (sum != hash_sum) return "numbers of " + range + " were lost and others arrived twice";
     return "";
   }

@@ -11,6 +11,7 @@
 #include "io/epoll_loop.h"
 #include "io/null_loop.h"
 #include "io/uring_loop.h"
+#include "server/delay_queue.h"
 #include "services/counter.h"
 #include "services/echo.h"
 #include "stats/histogram.h"
@@ -104,6 +105,7 @@ class Rally {
     io::Connection& c;
     void Write(io::Bytes out) noexcept { loop.Send(c, out); }
     void Close() noexcept { loop.Close(c); }
+    void Violation() noexcept { loop.Close(c); }
   };
 
   template <class L>
@@ -158,6 +160,26 @@ TEST(HotPath, EpollLargeEchoAllocatesNothing) {
 TEST(HotPath, EpollCounterAllocatesNothing) {
   ExpectNoAllocations<io::EpollLoop, services::Counter>(8);
 }
+
+TEST(HotPath, ADelayedReplyAllocatesNothing) {
+  if (RINGSIDE_SANITIZED) GTEST_SKIP() << "a sanitizer's allocator is in the way";
+  server::DelayQueue queue;
+  const std::vector<std::byte> bytes(20'000);
+  int64_t now = 0;
+  uint64_t sent = 0;
+  const auto run = [&](int replies) {
+    for (int i = 0; i < replies; ++i, ++now) {  // a thousand wait; short ones and long ones
+      queue.Add(now + 1000, 0, 0, io::Bytes(bytes).first(i % 100 == 0 ? 20'000 : i % 100));
+      queue.PopDue(now, [&](uint32_t, uint32_t, io::Bytes) { ++sent; });
+    }
+  };
+  run(10'000);
+  const uint64_t before = allocations.load();
+  run(100'000);
+  EXPECT_EQ(allocations.load() - before, 0u);
+  EXPECT_EQ(sent, 109'000u);
+}
+
 TEST(HotPath, NullEchoAllocatesNothing) { ExpectNoAllocations<io::NullLoop, services::Echo>(64); }
 
 }  // namespace

@@ -131,6 +131,163 @@ TEST_P(LoadOn, IsGreeted) {
   EXPECT_EQ(counted["requests"], 100);
 }
 
+class LoadServices : public LoadShapes {};
+
+// With a size on both ends, requests and bytes have to agree to the last one.
+TEST_P(LoadServices, LosesNothing) {
+  const auto& [backend, shape] = GetParam();
+  if (!Available(backend)) GTEST_SKIP() << backend << " is not available here";
+  const std::string size = std::to_string(shape.message_bytes);
+  for (const std::string service : {"discard", "reply"}) {
+    SCOPED_TRACE(service);
+    Server server({"--backend", backend, "--service", service, "--size", size});
+    std::vector<std::string> flags = {server.port(),
+                                      "--backend",
+                                      backend,
+                                      "--service",
+                                      service,
+                                      "-n",
+                                      std::to_string(shape.requests),
+                                      "-s",
+                                      size};
+    flags.insert(flags.end(), shape.flags.begin(), shape.flags.end());
+    const Json json = LoadJson(flags);
+    EXPECT_EQ(json["valid"], true);
+    EXPECT_EQ(json["requests"], shape.requests);
+    EXPECT_EQ(json["bytes"]["sent"], shape.requests * shape.message_bytes);
+    EXPECT_EQ(json["bytes"]["received"], service == "reply" ? shape.requests * 18 : 0);
+    EXPECT_EQ(json["latency_ns"]["count"], service == "reply" ? shape.requests : 0);
+    EXPECT_EQ(json["latency_ns"]["p50"].is_null(), service == "discard");
+    const Json summary = server.Stop();
+    EXPECT_EQ(summary["requests"], shape.requests);
+    EXPECT_EQ(summary["request_unit"], size + " bytes");
+    EXPECT_EQ(summary["bytes"]["received"], shape.requests * shape.message_bytes);
+    EXPECT_EQ(summary["errors"]["total"], 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LoadServices,
+    testing::Combine(testing::Values("epoll", "io_uring"),
+                     testing::Values(Shape{"OneByte", {"-c", "16"}, 20'000, 1},
+                                     Shape{"Deep", {"-c", "8", "--depth", "16"}, 50'000, 64},
+                                     Shape{"OddSize", {"-c", "32", "--depth", "3"}, 20'000, 777},
+                                     Shape{
+                                         "EightMiBDeep", {"-c", "3", "--depth", "2"}, 20, 8 << 20},
+                                     Shape{"TwoThreads", {"-c", "64", "-t", "2"}, 20'000, 64},
+                                     Shape{"ThousandConnections", {"-c", "1000"}, 2'000, 64},
+                                     Shape{"Paced", {"-c", "16", "--pace", "20k"}, 4'000, 64})),
+    [](const auto& test) { return std::get<0>(test.param) + std::get<1>(test.param).name; });
+
+TEST_P(LoadOn, IsRepliedToWhereTheServerCountsReceives) {
+  Server server({"--backend", GetParam(), "--service", "reply", "--reply-text", "yes?"});
+  const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "reply",
+                              "--reply-text", "yes?", "-c", "8", "-n", "2k"});
+  EXPECT_EQ(json["valid"], true);
+  EXPECT_EQ(json["bytes"]["received"], 8'000);
+  EXPECT_EQ(server.Stop()["requests"], 2'000);
+}
+
+TEST_P(LoadOn, FindsAnotherReply) {
+  Server server({"--backend", GetParam(), "--service", "reply", "--reply-text", "yes!"});
+  const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "reply",
+                              "--reply-text", "yes?", "-c", "1", "-n", "3"},
+                             1);
+  EXPECT_EQ(json["bytes"]["corrupt"], 3);
+  EXPECT_EQ(json["errors"]["corruptions"][0]["offset"], 3);
+}
+
+TEST_P(LoadOn, SendsToDiscardForATime) {
+  Server server({"--backend", GetParam(), "--service", "discard", "--size", "1000"});
+  const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "discard", "-s",
+                              "1000", "-d", "100ms", "--warmup", "20ms", "--depth", "4"});
+  EXPECT_EQ(json["valid"], true);
+  EXPECT_GT(json["requests"], 0);
+  EXPECT_EQ(json["connections"]["answered"], 64);
+  EXPECT_EQ(json["bytes"]["sent"], json["requests_total"].get<uint64_t>() * 1000);
+  EXPECT_EQ(json["latency_ns"]["kind"], nullptr);
+  EXPECT_EQ(server.Stop()["requests"], json["requests_total"]);
+}
+
+TEST_P(LoadOn, FindsASurplusFromAServerThatDoesNotDiscard) {
+  Server server({"--backend", GetParam()});
+  const Json json = LoadJson(
+      {server.port(), "--backend", GetParam(), "--service", "discard", "-c", "4", "-n", "1000000"},
+      1);
+  EXPECT_EQ(json["valid"], false);
+  EXPECT_EQ(json["errors"]["surplus"], 4);
+}
+
+TEST_P(LoadOn, FindsADiscardThatTakesNothing) {
+  Server server({"--service", "discard"});
+  server.process().Signal(SIGSTOP);  // its kernel still accepts and buffers
+  const Json json = LoadJson(
+      {server.port(), "--backend", GetParam(), "--service", "discard", "-c", "4", "-n", "4"}, 1);
+  EXPECT_EQ(json["requests"], 4);
+  EXPECT_EQ(json["valid"], false);
+  EXPECT_EQ(json["errors"]["unanswered"], 4);
+  server.process().Signal(SIGCONT);
+}
+
+TEST_P(LoadOn, ReceivesFromChargenForATime) {
+  Server server({"--backend", GetParam(), "--service", "chargen", "--size", "1000"});
+  const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "chargen", "-s",
+                              "1000", "-d", "200ms", "--warmup", "20ms", "-c", "16", "-t", "2"});
+  EXPECT_EQ(json["valid"], true);
+  EXPECT_EQ(json["workload"], "source");
+  EXPECT_EQ(json["connections"]["answered"], 16);
+  EXPECT_GT(json["connections"]["requests_min"], 0);
+  EXPECT_EQ(json["bytes"]["sent"], 0);
+  EXPECT_EQ(json["bytes"]["corrupt"], 0);
+  EXPECT_GE(json["bytes"]["received"], json["requests_total"].get<uint64_t>() * 1000);
+  EXPECT_EQ(json["latency_ns"]["count"], 0);
+  EXPECT_TRUE(json["latency_ns"]["p99"].is_null());
+  const Json summary = server.Stop();
+  EXPECT_EQ(summary["request_unit"], "1000 bytes");
+  EXPECT_EQ(summary["connections"]["closed"], summary["connections"]["accepted"]);
+  EXPECT_EQ(summary["connections"]["reset_at_deadline"], 0);
+}
+
+TEST_P(LoadOn, ReceivesSoMuchFromChargen) {
+  Server server({"--backend", GetParam(), "--service", "chargen"});
+  for (const char* connections : {"1", "100"}) {
+    const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "chargen",
+                                "-s", "10000", "-n", "1000", "-c", connections});
+    EXPECT_EQ(json["valid"], true);
+    EXPECT_EQ(json["requests"], 1'000);
+    EXPECT_GE(json["bytes"]["received"], 10'000'000);
+    EXPECT_GT(json["connections"]["requests_min"], 0);
+  }
+}
+
+TEST_P(LoadOn, FindsAReplyThatIsNotDelayed) {
+  Server server({"--backend", GetParam()});
+  const auto load = [&](const char* delay, int exit_code) {
+    return LoadJson({server.port(), "--backend", GetParam(), "--service", "delay", "--delay", delay,
+                     "-c", "2", "-n", "10"},
+                    exit_code);
+  };
+  EXPECT_EQ(load("1m", 1)["errors"]["problem"].get<std::string>().find(
+                "10 replies came before the delay of 60000000000 ns had passed"),
+            0u);
+  EXPECT_EQ(load("0s", 0)["valid"], true);
+  EXPECT_EQ(load("exp:1m", 0)["valid"], true);
+}
+
+TEST_P(LoadOn, ClaimsNoLatencyWhereThereIsNone) {
+  for (const std::string service : {"discard", "chargen", "echo"}) {
+    Server server({"--backend", GetParam(), "--service", service});
+    const Ended ended = Ringside({"load", server.port(), "--backend", GetParam(), "--service",
+                                  service, "-n", "1000", "-c", "4"});
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    EXPECT_EQ(ended.out.find("latency") == std::string::npos, service != "echo") << ended.out;
+    EXPECT_EQ(ended.out.find("every byte verified") == std::string::npos, service == "discard")
+        << ended.out;
+    EXPECT_EQ(ended.out.find("closed loop") == std::string::npos, service == "chargen")
+        << ended.out;
+  }
+}
+
 TEST_P(LoadOn, DrivesAServerThatIsNotOurs) {
   if (!Installed("socat")) GTEST_SKIP() << "socat is not installed";
   const std::string port = FreePort();
@@ -145,10 +302,11 @@ TEST_P(LoadOn, DrivesAServerThatIsNotOurs) {
   WaitFor(socat);
 }
 
-// An echo server for one connection that changes one byte of its stream.
+// An echo server for one connection that changes one byte of its stream; or a source that does.
 class Corruptor {
  public:
-  explicit Corruptor(size_t offset) : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Corruptor(size_t offset, bool source = false)
+      : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in at = {};
     at.sin_family = AF_INET;
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -157,7 +315,7 @@ class Corruptor {
     listen(listener_, 1);
     getsockname(listener_, reinterpret_cast<sockaddr*>(&at), &size);
     port_ = std::to_string(ntohs(at.sin_port));
-    thread_ = std::thread([this, offset] { Serve(offset); });
+    thread_ = std::thread([this, offset, source] { source ? Generate(offset) : Serve(offset); });
   }
   ~Corruptor() {
     thread_.join();
@@ -177,10 +335,37 @@ class Corruptor {
     close(fd);
   }
 
+  void Generate(size_t offset) {
+    const int fd = accept(listener_, nullptr, nullptr);
+    std::string text = ChargenText(0, 74 * 95 * 30);
+    text[offset] ^= 0x20;
+    for (size_t at = 0; at < text.size();) {
+      const ssize_t n = send(fd, text.data() + at, text.size() - at, MSG_NOSIGNAL);
+      if (n <= 0) break;
+      at += static_cast<size_t>(n);
+    }
+    char rest;
+    while (read(fd, &rest, 1) > 0) {
+    }
+    close(fd);
+  }
+
   int listener_;
   std::string port_;
   std::thread thread_;
 };
+
+TEST_P(LoadOn, LocatesACorruptByteOfChargen) {
+  Corruptor server(100'003, /*source=*/true);
+  const Json json = LoadJson({server.port(), "--backend", GetParam(), "--service", "chargen", "-c",
+                              "1", "-n", "2", "-s", "100000"},
+                             1);
+  EXPECT_EQ(json["valid"], false);
+  EXPECT_EQ(json["bytes"]["corrupt"], 1);
+  const Json& corruption = json["errors"]["corruptions"][0];
+  EXPECT_EQ(corruption["offset"], 100'003);
+  EXPECT_EQ(corruption["expected"].get<int>() ^ 0x20, corruption["got"].get<int>());
+}
 
 TEST_P(LoadOn, LocatesACorruptByte) {
   Corruptor server(10'000);

@@ -87,6 +87,18 @@ class Server {
   Json ready_;
 };
 
+// Characters `from` to `to` of what chargen sends, by RFC 864's words.
+inline std::string ChargenText(size_t from, size_t to) {
+  std::string text;
+  for (size_t i = from; i < to; ++i) {
+    const size_t line = i / 74, column = i % 74;
+    text.push_back(column == 72   ? '\r'
+                   : column == 73 ? '\n'
+                                  : static_cast<char>(' ' + (line + column) % 95));
+  }
+  return text;
+}
+
 // A port that nobody listens on now. (A killed server's would still be open for a moment.)
 inline std::string FreePort() {
   Server server({});

@@ -73,6 +73,53 @@ TEST_P(ServeOn, GivesSocatTenMebibytesBack) {
   EXPECT_EQ(server.Stop()["bytes"]["sent"], 10485760);
 }
 
+TEST_P(ServeOn, RepliesToNetcatWithItsText) {
+  if (!Installed("nc")) GTEST_SKIP() << "netcat is not installed";
+  Server server({"--backend", GetParam(), "--service", "reply"});
+  Ended ended = RunToEnd({"sh", "-c", "printf hello | nc -q1 127.0.0.1 " + server.port()});
+  EXPECT_EQ(ended.out, "I got your message") << ended.err;
+  EXPECT_EQ(server.Stop()["request_unit"], "receive");
+  Server other({"--backend", GetParam(), "--service", "reply", "--reply-text", "so it is"});
+  ended = RunToEnd({"sh", "-c", "printf hello | nc -q1 127.0.0.1 " + other.port()});
+  EXPECT_EQ(ended.out, "so it is") << ended.err;
+}
+
+TEST_P(ServeOn, SaysNothingToNetcatWhereItDiscards) {
+  if (!Installed("nc")) GTEST_SKIP() << "netcat is not installed";
+  Server server({"--backend", GetParam(), "--service", "discard"});
+  const Ended ended = RunToEnd({"sh", "-c", "printf hello | nc -q1 127.0.0.1 " + server.port()});
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_EQ(ended.out, "");
+  EXPECT_EQ(server.Stop()["bytes"]["received"], 5);
+}
+
+TEST_P(ServeOn, GeneratesCharactersForSocatUntilItLeaves) {
+  if (!Installed("socat")) GTEST_SKIP() << "socat is not installed";
+  Server server({"--backend", GetParam(), "--service", "chargen"});
+  const Ended ended =
+      RunToEnd({"sh", "-c", "socat -u TCP:127.0.0.1:" + server.port() + " - | head -c 1000000"});
+  EXPECT_TRUE(ended.out == ChargenText(0, 1'000'000)) << ended.out.substr(0, 200);
+  const Json summary = server.Stop();
+  EXPECT_GE(summary["bytes"]["sent"], 1'000'000);
+  EXPECT_EQ(summary["connections"]["closed"], summary["connections"]["accepted"]);
+  EXPECT_EQ(summary["connections"]["reset_at_deadline"], 0);
+}
+
+TEST_P(ServeOn, DrainsWhileItGenerates) {
+  Server server({"--backend", GetParam(), "--service", "chargen"});
+  Client client(server.port());
+  EXPECT_EQ(client.Receive(1000), ChargenText(0, 1000));
+  server.process().Signal(SIGTERM);
+  std::string rest = client.Receive(~size_t{0});  // to the FIN
+  EXPECT_TRUE(rest == ChargenText(1000, 1000 + rest.size()));
+  client.End();
+  const Ended ended = WaitFor(server.process());
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const Json summary = Line(ended.out, 1);
+  EXPECT_EQ(summary["connections"]["reset_at_deadline"], 0);
+  EXPECT_EQ(summary["bytes"]["sent"], 1000 + rest.size());
+}
+
 TEST_P(ServeOn, ShowsItsListenerAndBacklog) {
   if (!Installed("ss")) GTEST_SKIP() << "ss is not installed";
   Server server({"--backend", GetParam(), "--backlog", "77"});

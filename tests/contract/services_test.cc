@@ -46,6 +46,10 @@ class Ends {
     const services::Received received = client_.OnReceive(client.session, in);
     client.replies += received.replies;
     client.corrupt_bytes += received.corrupt_bytes;
+    if (Service::kExchange == Exchange::kSource && client.replies >= requests_) {
+      client.ended = true;  // it would send for ever
+      return loop.Abort(c);
+    }
     Request(loop, c);
   }
   void OnEnd(auto& loop, io::Connection& c) noexcept {
@@ -54,7 +58,10 @@ class Ends {
     loop.Close(c);
   }
   void OnDrained(auto& loop, io::Connection& c) noexcept {
-    if (c.accepted) responder_.OnDrained(loop, c);
+    if (c.accepted) return responder_.OnDrained(loop, c);
+    if (Service::kExchange != Exchange::kSink) return;
+    clients_[c.tag].replies = clients_[c.tag].requested;
+    Request(loop, c);
   }
   void OnClose(auto& loop, io::Connection& c, int error) noexcept {
     if (c.accepted) return responder_.OnClose(loop, c, error);
@@ -63,8 +70,11 @@ class Ends {
   }
 
  private:
+  using Exchange = services::Exchange;
+
   void Request(auto& loop, io::Connection& c) {
-    if (Service::kOncePerConnection) return;
+    if (Service::kExchange == Exchange::kGreeting) return;
+    if (Service::kExchange == Exchange::kSource) return;
     Client& client = clients_[c.tag];
     for (; client.requested < requests_ && client.requested < client.replies + kUnderWay;
          ++client.requested) {
@@ -137,6 +147,35 @@ TYPED_TEST(Contract, ServesGreet) {
   }
   EXPECT_EQ(heard, expected);
   EXPECT_EQ(ends.requests(), kConnections);
+}
+
+TYPED_TEST(Contract, ServesReply) {
+  for (const uint64_t message_bytes : {1, 64, 5000}) {
+    SCOPED_TRACE(message_bytes);
+    Ends<services::FixedReply> ends({.message_bytes = message_bytes, .text = "yes?"}, 50, 8);
+    RunToTheEnd<TypeParam>(ends, {.pending_bytes_max = 2'000'000});
+    for (const auto& client : ends.clients()) EXPECT_EQ(client.replies, 50u);
+    EXPECT_EQ(ends.requests(), 8 * 50u);
+  }
+}
+
+TYPED_TEST(Contract, ServesDiscard) {
+  for (const uint64_t message_bytes : {1, 5000, 300'000}) {
+    SCOPED_TRACE(message_bytes);
+    Ends<services::Discard> ends({.message_bytes = message_bytes}, 50, 8);
+    RunToTheEnd<TypeParam>(ends);
+    for (const auto& client : ends.clients()) EXPECT_EQ(client.heard, "");
+    EXPECT_EQ(ends.requests(), 8 * 50u);
+  }
+}
+
+TYPED_TEST(Contract, ServesChargenUntilTheClientLeaves) {
+  for (const uint64_t message_bytes : {1000, 1'000'000}) {
+    SCOPED_TRACE(message_bytes);
+    Ends<services::Chargen> ends({.message_bytes = message_bytes}, 5, 8);
+    RunToTheEnd<TypeParam>(ends);
+    for (const auto& client : ends.clients()) EXPECT_GE(client.replies, 5u);
+  }
 }
 
 }  // namespace

@@ -233,6 +233,42 @@ TEST(Format, CanBeParsedAgain) {
   }));
 }
 
+TEST(ParseDelay, TakesATimeOrADistribution) {
+  using services::Delay;
+  using std::chrono::milliseconds;
+  EXPECT_EQ(*ParseDelay("5ms"), (Delay{Delay::kFixed, milliseconds(5)}));
+  EXPECT_EQ(*ParseDelay("0s"), (Delay{Delay::kFixed, milliseconds(0)}));
+  EXPECT_EQ(*ParseDelay("1h"), (Delay{Delay::kFixed, Delay::kMax}));
+  EXPECT_EQ(*ParseDelay("1ms..10ms"), (Delay{Delay::kUniform, milliseconds(1), milliseconds(10)}));
+  EXPECT_EQ(*ParseDelay("0.5ms..1.5ms"), (Delay{Delay::kUniform, std::chrono::microseconds(500),
+                                                std::chrono::microseconds(1500)}));
+  EXPECT_EQ(*ParseDelay("2ms..2ms"), (Delay{Delay::kUniform, milliseconds(2), milliseconds(2)}));
+  EXPECT_EQ(*ParseDelay("exp:5ms"), (Delay{Delay::kExponential, milliseconds(5)}));
+  EXPECT_EQ(*ParseDelay("normal:5ms,1ms"),
+            (Delay{Delay::kNormal, milliseconds(5), milliseconds(1)}));
+  EXPECT_EQ(*ParseDelay("normal:1,000ms,1ms"),
+            (Delay{Delay::kNormal, milliseconds(1000), milliseconds(1)}));
+}
+
+TEST(ParseDelay, SaysWhatIsWrong) {
+  const std::string want = "; give a delay such as 5ms, 1ms..10ms, exp:5ms or normal:5ms,1ms";
+  EXPECT_EQ(Error(ParseDelay("")), "the value is empty" + want);
+  EXPECT_EQ(Error(ParseDelay("5")), "5 has no unit; add one, such as 5s or 5ms");
+  EXPECT_EQ(Error(ParseDelay("2h")), "2h is longer than an hour" + want);
+  EXPECT_EQ(Error(ParseDelay("10ms..1ms")), "10ms..1ms runs backwards" + want);
+  EXPECT_EQ(Error(ParseDelay("1ms..")), "a time is missing" + want);
+  EXPECT_EQ(Error(ParseDelay("..1ms")), "a time is missing" + want);
+  EXPECT_EQ(Error(ParseDelay("1..10ms")), "1 has no unit; add one, such as 1s or 1ms");
+  EXPECT_EQ(Error(ParseDelay("exp:")), "a time is missing" + want);
+  EXPECT_EQ(Error(ParseDelay("pareto:5ms")), "'pareto' is not a distribution" + want);
+  EXPECT_EQ(Error(ParseDelay("normal:5ms")), "normal:5ms has no standard deviation" + want);
+  EXPECT_EQ(Error(ParseDelay("normal:5ms,2h")), "2h is longer than an hour" + want);
+  for (const char* junk : {"exp:5ms,1ms", "exp:1ms..2ms", "Exp:5ms", "1ms..2ms..3ms", "-1ms",
+                           ":5ms", "normal:,", "exp:exp:5ms", "5ms:exp"}) {
+    EXPECT_FALSE(ParseDelay(junk).ok()) << junk;
+  }
+}
+
 // Whatever is typed, each parser answers, and its message is one line with both halves.
 TEST(Parse, AnswersWhateverIsTyped) {
   EXPECT_TRUE(rc::check([] {
@@ -240,7 +276,9 @@ TEST(Parse, AnswersWhateverIsTyped) {
         rc::gen::elementOf(std::string("0123456789.,_-+ kKMGiBnums%/xe")));
     for (const std::string& error :
          {Error(ParseCount(text)), Error(ParseBytes(text)), Error(ParseDuration(text)),
-          Error(ParseRate(text)), Error(ParseCpuList(text)), Error(ParsePercent(text))}) {
+          Error(ParseRate(text)), Error(ParseCpuList(text)), Error(ParsePercent(text)),
+          Error(ParseDelay(text)), Error(ParseDelay("exp:" + text)),
+          Error(ParseDelay("normal:" + text)), Error(ParseDelay(text + "ms.." + text + "ms"))}) {
       RC_ASSERT(error == "(no error)" || error.find("; ") != std::string::npos);
     }
   }));
