@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -83,7 +84,10 @@ inline std::string ToText(const Address& address) {
 inline std::string ToText(const std::vector<Block>& blocks) {
   std::string text;
   for (const Block& block : blocks) {
-    text += (text.empty() ? "" : ",") + ToText(block.address) + "/" + std::to_string(block.prefix);
+    if (!text.empty()) text += ',';
+    text += ToText(block.address);
+    text += '/';
+    text += std::to_string(block.prefix);
   }
   return text;
 }
@@ -167,7 +171,9 @@ class Random {
     while (blocks.size() < n) {
       const std::vector<Block>& other = Below(4) == 0 ? near : blocks;
       const Block block = NextBlock(other, Below(2) == 0 ? AF_INET : AF_INET6);
-      if (block.prefix < 4 && Below(10) != 0) continue;  // else most lists hold everything
+      // Else most lists hold everything.
+      if (block.prefix < 4 && (n > 100 || Below(10) != 0)) continue;
+      if (block.prefix < 14 && n > 100 && Below(10) != 0) continue;
       blocks.push_back(block);
     }
     return blocks;
