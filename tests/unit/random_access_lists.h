@@ -179,7 +179,6 @@ class Random {
     return blocks;
   }
 
- private:
   // The address after or before; wraps round.
   static Address Step(Address address, int by) {
     for (int i = BitsOf(address.family) / 8; i-- > 0;) {
@@ -189,6 +188,7 @@ class Random {
     return address;
   }
 
+ private:
   std::mt19937_64 engine_;
 };
 

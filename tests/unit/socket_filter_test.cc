@@ -152,6 +152,34 @@ TEST(SocketFilter, OfOneAddressIsShort) {
   EXPECT_TRUE(Interpret(filter.program, HeaderFrom({AF_INET, {127, 0, 0, 3}})).pass);
 }
 
+// A range of whole bytes is one comparison only where it begins at one.
+TEST(SocketFilter, TellsARangeOfWholeBytesFromOneThatIsAsLong) {
+  struct Sample {
+    const char *blocks, *first, *last;
+  };
+  for (const Sample& sample :
+       {Sample{"2001:db8:0:80::/57,2001:db8:0:100::/57",
+               "2001:db8:0:80::", "2001:db8:0:17f:ffff:ffff:ffff:ffff"},
+        Sample{"2001:db8:0:100::/56", "2001:db8:0:100::", "2001:db8:0:1ff:ffff:ffff:ffff:ffff"},
+        Sample{"2001:db8:8000::/33,2001:db9::/33",
+               "2001:db8:8000::", "2001:db9:7fff:ffff:ffff:ffff:ffff:ffff"}}) {
+    for (const bool deny : {false, true}) {
+      SCOPED_TRACE(testing::Message() << sample.blocks << (deny ? " denied" : " allowed"));
+      const std::vector<std::string> named = {sample.blocks}, none;
+      const auto list = AccessList::Parse(deny ? none : named, deny ? named : none);
+      ASSERT_TRUE(list.ok()) << list.status();
+      const SocketFilter filter = SocketFilter::Compile(*list);
+      Address first = {AF_INET6, {}}, last = {AF_INET6, {}};
+      ASSERT_EQ(inet_pton(AF_INET6, sample.first, first.bytes), 1);
+      ASSERT_EQ(inet_pton(AF_INET6, sample.last, last.bytes), 1);
+      EXPECT_EQ(Passes(filter, first), !deny);
+      EXPECT_EQ(Passes(filter, last), !deny);
+      EXPECT_EQ(Passes(filter, Random::Step(first, -1)), deny);
+      EXPECT_EQ(Passes(filter, Random::Step(last, 1)), deny);
+    }
+  }
+}
+
 TEST(SocketFilter, JudgesAsTheAccessListDoes) {
   // Thousands of lists: rapidcheck picks where each run of them begins.
   EXPECT_TRUE(rc::check("the program is the list", [] {
