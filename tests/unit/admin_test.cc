@@ -159,7 +159,7 @@ struct Bad {
 
 TEST(Admin, RefusesWhatItCannotAnswer) {
   Served served;
-  const Bad kBad[] = {
+  const Bad bad_requests[] = {
       {"GET /nothing HTTP/1.0\r\n\r\n", "404"},
       {"HEAD /nothing HTTP/1.0\r\n\r\n", "404"},
       {"GET /metrics/ HTTP/1.0\r\n\r\n", "404"},
@@ -173,12 +173,12 @@ TEST(Admin, RefusesWhatItCannotAnswer) {
       {std::string(100'000, '\n'), "431"},
       {std::string(kHttpHeadMax, 'a'), "431"},
   };
-  for (const Bad& bad : kBad) {
+  for (const Bad& bad : bad_requests) {
     const std::string reply = Exchange(served.at(), bad.request);
     EXPECT_EQ(StatusOf(reply), bad.status) << bad.request.substr(0, 60);
     EXPECT_EQ(BodyOf(reply).empty(), bad.request.starts_with("HEAD")) << reply;
   }
-  EXPECT_EQ(served->counts().refused, std::size(kBad));
+  EXPECT_EQ(served->counts().refused, std::size(bad_requests));
   EXPECT_EQ(StatusOf(Exchange(served.at(), kGet)), "200");
 }
 

@@ -35,7 +35,7 @@ TEST(HttpRequest, ReadsGetAndHead) {
 }
 
 TEST(HttpRequest, RefusesWhatIsNoHttp) {
-  const std::string kBad[] = {
+  const std::string bad_heads[] = {
       "\r\n\r\n",
       "GET\r\n\r\n",
       "GET /\r\n\r\n",
@@ -57,7 +57,7 @@ TEST(HttpRequest, RefusesWhatIsNoHttp) {
       "GET / HTTP/1.0\r\nA: b\rC: d\r\n\r\n",
       "GET / HTTP/1.0\r\nA: \0\r\n\r\n"s,
   };
-  for (const std::string& head : kBad) EXPECT_EQ(Parsed(head), "400") << head;
+  for (const std::string& head : bad_heads) EXPECT_EQ(Parsed(head), "400") << head;
   EXPECT_EQ(Parsed("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), "505");
   EXPECT_EQ(Parsed("PRI * HTTP/2.0\r\n\r\n"), "505");
   for (const char* method : {"POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "X"}) {

@@ -106,7 +106,7 @@ struct Wrong {
 };
 
 TEST(Prometheus, MisuseIsToldAndLeftOut) {
-  const Wrong kWrongs[] = {
+  const Wrong wrongs[] = {
       {"not a name", [](auto& page) { page.Gauge("", "H."); }},
       {"not a name", [](auto& page) { page.Gauge("1a", "H."); }},
       {"not a name", [](auto& page) { page.Gauge("a-b", "H."); }},
@@ -186,7 +186,7 @@ TEST(Prometheus, MisuseIsToldAndLeftOut) {
          page.Sample(MetricHistogram{.buckets = {{1, 2}}, .count = 1});
        }},
   };
-  for (const Wrong& wrong : kWrongs) {
+  for (const Wrong& wrong : wrongs) {
     PrometheusPage page;
     page.Gauge("good", "H.");
     wrong.write(page);

@@ -18,6 +18,7 @@
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <ostream>
 #include <set>
 #include <string>
 #include <thread>
@@ -388,6 +389,9 @@ class Folder {
 struct UnixKind {
   int type;
   const char* protocol;
+  friend std::ostream& operator<<(std::ostream& out, const UnixKind& kind) {
+    return out << kind.protocol;
+  }
 };
 
 class EachUnixKind : public testing::TestWithParam<UnixKind> {};
@@ -573,7 +577,7 @@ struct Refusal {
 };
 
 TEST(SocketDiag, ErrorsAreNamedWhereverTheyCome) {
-  const Refusal kRefusals[] = {
+  const Refusal refusals[] = {
       {EPERM, absl::StatusCode::kPermissionDenied, "seccomp", 1},
       {EACCES, absl::StatusCode::kPermissionDenied, "security module", 1},
       {ENOENT, absl::StatusCode::kUnavailable, "modprobe tcp_diag", 1},
@@ -588,7 +592,7 @@ TEST(SocketDiag, ErrorsAreNamedWhereverTheyCome) {
       {EBUSY, absl::StatusCode::kAborted, "try again", internal::kDumpAttempts},
       {EIO, absl::StatusCode::kInternal, "EIO", 1},
   };
-  for (const Refusal& refusal : kRefusals) {
+  for (const Refusal& refusal : refusals) {
     const Script scripts[] = {{.send_error = refusal.error},
                               {.receive_error = refusal.error},
                               {.datagrams = {Failed(refusal.error)}},
