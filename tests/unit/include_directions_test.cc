@@ -38,7 +38,7 @@ const std::map<std::string, Names> kAllowed = {
 // Headers of Linux, as folders and files.
 const Names kLinuxHeaders = {"arpa",     "linux",      "net",       "netinet", "sys",
                              "fcntl.h",  "netdb.h",    "pthread.h", "poll.h",  "sched.h",
-                             "unistd.h", "liburing.h", "liburing"};
+                             "unistd.h", "liburing.h", "liburing",  "libmnl"};
 const Names kEventLoopHeaders = {"liburing.h", "liburing", "sys/epoll.h", "linux/io_uring.h"};
 
 // What the line includes; "" when it includes nothing.
