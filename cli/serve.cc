@@ -1,149 +1,255 @@
+#include <poll.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
+#include "cli/serve_flags.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
-#include "cli/values.h"
 #include "io/endpoint.h"
+#include "io/sockets.h"
 #include "io/threads.h"
 #include "report/text.h"
+#include "server/admin.h"
+#include "server/metrics.h"
+#include "server/privileges.h"
+#include "server/prometheus.h"
 #include "server/server.h"
 #include "server/server_json.h"
+#include "server/systemd.h"
+#include "server/takeover.h"
 
 namespace cli {
 namespace {
 
 constexpr const char* kName = "serve";
 
-struct ServeFlags {
-  std::string address = "127.0.0.1:9999";
-  std::string backend = "auto";
-  std::string service = "echo";
-  std::string reply_text = server::ServerOptions().reply_text;
-  std::string delay = "1ms";
-  uint64_t threads = 1;
-  std::string cpus;
-  uint64_t backlog = 4096;
-  uint64_t message_bytes = 0;
-  uint64_t recv_buffer_bytes = 64 * 1024;
-  uint64_t recv_buffers = 1024;
-  uint64_t pending_bytes = 256 * 1024;
-  uint64_t connections_max = 1'000'000;
-  int64_t drain_ns = 5'000'000'000;
-  bool json = false;
+void Warn(const std::string& what) { std::cerr << "ringside serve: " << what << "\n"; }
+void WarnUnlessOk(const absl::Status& status) {
+  if (!status.ok()) Warn(std::string(status.message()));
+}
+
+// A server in its surroundings: signals, the service manager, predecessor and successor, the admin
+// address.
+class ServeProcess {
+ public:
+  ServeProcess(const ServeFlags& flags, server::ServerOptions options)
+      : flags_(flags), options_(std::move(options)) {}
+
+  int Run() {
+    const absl::Status started = Start();
+    if (!started.ok()) return Fail(kName, started, kExitFailed);
+    const auto ready = server::ReadyJson(options_, *server_);
+    std::cout << (flags_.json ? ready.dump() + "\n" : report::ReadyText(ready)) << std::flush;
+    WarnUnlessOk(notifier_.Ready());
+
+    RunUntilEnd();
+    server::ServerSummary summary;
+    const absl::Status status = server_->Wait(&summary);
+    admin_.reset();
+    logger_.reset();
+    const auto json = server::SummaryJson(options_, *server_, summary);
+    std::cout << (flags_.json ? json.dump() + "\n" : report::ServeText(json)) << std::flush;
+    return status.ok() ? kExitOk : Fail(kName, status, kExitFailed);
+  }
+
+ private:
+  // From nothing to serving. The order matters: sockets while we may bind them, then the user, then
+  // threads and rings, which are to be that user's; the predecessor stops when we can go on.
+  absl::Status Start() {
+    auto activated = server::ActivatedSockets();
+    if (!activated.ok()) return activated.status();
+    auto notifier = server::Notifier::FromEnvironment();
+    if (!notifier.ok()) return notifier.status();
+    notifier_ = *std::move(notifier);
+
+    absl::Status status = FindPredecessor();
+    if (!status.ok()) return status;
+    OpenLog(activated->size());
+    server_ = std::make_unique<server::Server>(options_);
+    status = server_->Open(predecessor_ ? predecessor_->TakeSockets()
+                                        : std::vector<server::PassedSocket>(),
+                           *std::move(activated));
+    for (const std::string& warning : server_->warnings()) Warn(warning);
+    int admin_listener = -1;
+    if (status.ok()) status = OpenAdmin(&admin_listener);
+    if (status.ok() && takeover_ && !predecessor_) status = takeover_->Listen(flags_.takeover);
+    if (status.ok() && !flags_.user.empty()) status = server::DropTo(flags_.user);
+    if (status.ok()) status = server_->Start();
+    if (status.ok() && admin_listener >= 0) {
+      status = StartAdmin(std::exchange(admin_listener, -1));
+    }
+    if (admin_listener >= 0) close(admin_listener);
+    if (status.ok()) status = Succeed();
+    return status;
+  }
+
+  absl::Status FindPredecessor() {
+    if (flags_.takeover.empty()) return absl::OkStatus();
+    server::TakeoverOptions options = {.interrupt_fd = signals_.fd()};
+    if (!flags_.user.empty()) {
+      const auto user = server::ParseUsers(flags_.user.substr(0, flags_.user.find(':')));
+      if (!user.ok()) return user.status();
+      options.trusted_uid = user->front();
+    }
+    takeover_.emplace(options);
+    auto predecessor = server::TakeoverClient::Connect(flags_.takeover, options);
+    if (!predecessor.ok()) return predecessor.status();
+    predecessor_ = *std::move(predecessor);
+    return absl::OkStatus();
+  }
+
+  void OpenLog(size_t activated) {
+    if (!flags_.log_connections) return;
+    std::vector<std::string> names;
+    for (const server::ListenSpec& spec : options_.listeners) names.push_back(spec.at.ToString());
+    for (size_t i = names.size(); i < activated; ++i) names.push_back(absl::StrCat("activated-", i));
+    log_ = std::make_unique<server::ConnectionLog>(
+        server::ConnectionLogOptions{.listeners = names, .workers = options_.threads});
+    options_.log = log_.get();
+    logger_ = std::make_unique<server::ConnectionLogger>(
+        *log_, [](std::string_view lines) { std::cerr << lines << std::flush; });
+  }
+
+  absl::Status OpenAdmin(int* listener) {
+    if (flags_.metrics.empty()) return absl::OkStatus();
+    const auto at = io::Resolve(flags_.metrics);
+    if (!at.ok()) return at.status();
+    if (at->is_datagram() || at->keeps_messages()) {
+      return absl::InvalidArgumentError("--metrics: HTTP needs a TCP or unix: address");
+    }
+    const auto fd = io::OpenListener(*at, {.backlog = 64}, /*nonblocking=*/true);
+    if (!fd.ok()) return fd.status();
+    *listener = *fd;
+    return absl::OkStatus();
+  }
+
+  absl::Status StartAdmin(int listener) {
+    const auto at = io::LocalEndpoint(listener);
+    auto admin = server::AdminServer::Start(
+        listener,
+        {{.path = "/metrics",
+          .about = "for Prometheus",
+          .content_type = std::string(server::kPrometheusContentType),
+          .body = [this] { return server::MetricsPage(options_, *server_); }},
+         {.path = "/status",
+          .about = "for people",
+          .content_type = "text/plain; charset=utf-8",
+          .body = [this]() -> absl::StatusOr<std::string> {
+            return report::StatusText(server::StatusJson(options_, *server_));
+          }}});
+    if (!admin.ok()) return admin.status();
+    admin_ = *std::move(admin);
+    if (at.ok()) std::cerr << "ringside serve: metrics on " << at->ToString() << "\n";
+    return absl::OkStatus();
+  }
+
+  // Takes the predecessor's place.
+  absl::Status Succeed() {
+    if (predecessor_) {
+      const absl::Status ready = predecessor_->Ready();
+      if (absl::IsAborted(ready)) return ready;  // it serves on
+      WarnUnlessOk(ready);
+    }
+    const absl::Status serves = server_->Serve();
+    if (!serves.ok() || !predecessor_) return serves;
+    WarnUnlessOk(takeover_->Listen(flags_.takeover, server::TakeoverServer::Claim::kPredecessors));
+    predecessor_.reset();
+    return absl::OkStatus();
+  }
+
+  // The first signal drains, the second ends at once.
+  void RunUntilEnd() {
+    bool draining = false;
+    while (true) {
+      pollfd fds[] = {{.fd = server_->ended_fd(), .events = POLLIN, .revents = 0},
+                      {.fd = signals_.fd(), .events = POLLIN, .revents = 0},
+                      {.fd = draining || !takeover_ ? -1 : takeover_->fd(), .events = POLLIN, .revents = 0}};
+      poll(fds, 3, PollTimeout());
+      if (notifier_.watchdog_interval()) WarnUnlessOk(notifier_.Watchdog());
+      if (fds[0].revents != 0) return draining ? void() : server_->Abort();
+      if (fds[2].revents != 0) HandOver();
+      for (int signal; (signal = signals_.Take()) != 0;) {
+        if (signal == SIGUSR1) {
+          PrintStatus();
+        } else if (draining) {
+          server_->Abort();
+        } else {
+          draining = true;
+          WarnUnlessOk(notifier_.Stopping());
+          server_->Drain();
+        }
+      }
+    }
+  }
+
+  int PollTimeout() const {
+    const auto interval = notifier_.watchdog_interval();
+    if (!interval) return -1;
+    return static_cast<int>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(*interval).count());
+  }
+
+  void HandOver() {
+    const auto result = takeover_->Handle(server_->SocketsToPass());
+    if (result.outcome == server::TakeoverServer::Outcome::kFailed) WarnUnlessOk(result.status);
+    if (result.outcome != server::TakeoverServer::Outcome::kHandedOver) return;
+    Warn(absl::StrCat("process ", result.peer, " has taken over; serving those who are connected"));
+    WarnUnlessOk(notifier_.MainPid(result.peer));
+    server_->Retire();
+    WarnUnlessOk(takeover_->Release());
+  }
+
+  void PrintStatus() {
+    const auto status = server::StatusJson(options_, *server_);
+    std::cout << (flags_.json ? status.dump() + "\n" : report::StatusText(status)) << std::flush;
+  }
+
+  const ServeFlags& flags_;
+  server::ServerOptions options_;
+  Signals signals_{SIGUSR1};
+  server::Notifier notifier_;
+  std::optional<server::TakeoverServer> takeover_;
+  std::optional<server::TakeoverClient> predecessor_;
+  std::unique_ptr<server::ConnectionLog> log_;
+  std::unique_ptr<server::ConnectionLogger> logger_;
+  std::unique_ptr<server::Server> server_;
+  std::unique_ptr<server::AdminServer> admin_;
 };
 
-void Declare(Flags& flags, ServeFlags& f) {
-  flags
-      .Positional(
-          "ADDRESS", &f.address,
-          "where to listen: 9999 (loopback), HOST:PORT, [IPV6]:PORT; port 0 picks a free one")
-      .Group("Serving")
-      .Choice("-b,--backend", &f.backend, BackendChoices(),
-              "the event loop; auto is io_uring where it runs, else epoll")
-      .Choice("--service", &f.service, server::ServiceNames(),
-              "echo: what came; counter: the next number for each line; greet: says hello, closes; "
-              "reply: a fixed text; discard: nothing; chargen: characters without end; delay: an "
-              "echo, later")
-      .Text("--reply-text TEXT", &f.reply_text, "what reply answers")
-      .Text("--delay TIME", &f.delay,
-            "how late delay answers: 5ms, 1ms..10ms (uniform), exp:5ms (mean), normal:5ms,1ms")
-      .Count("-t,--threads", &f.threads, {1, 1024}, "each has a loop and a SO_REUSEPORT listener")
-      .Text("--cpus LIST", &f.cpus, "pin thread i to the i-th of these CPUs (0,2-3)")
-      .Bytes("-s,--size", &f.message_bytes, {1, 1ull << 40},
-             "the size of a request (echo, reply, discard, chargen, delay), for counting them; "
-             "without it, a receive is a request")
-      .Switch("--json", &f.json, "the ready line and the summary as JSON, a line each")
-      .Group("Limits")
-      .Count(
-          "--backlog", &f.backlog, {1, 1 << 30},
-          "connections that may wait to be accepted, a listener; the kernel caps it at somaxconn")
-      .Count("--connections-max", &f.connections_max, {1, 16'000'000},
-             "stop accepting at so many, a thread")
-      .Bytes("--recv-buffer-bytes", &f.recv_buffer_bytes, {64, 16 << 20},
-             "the size of a receive buffer")
-      .Count("--recv-buffers", &f.recv_buffers, {1, 32768},
-             "io_uring: receive buffers, a thread (epoll has one)")
-      .Bytes("--pending-bytes", &f.pending_bytes, {1024, 1 << 30},
-             "stop receiving from a connection that has so much unsent")
-      .Duration("--drain", &f.drain_ns, {0, 3'600'000'000'000},
-                "on SIGTERM: how long connections may take to end")
-      .Example("ringside serve", "echo on 127.0.0.1:9999")
-      .Example("ringside serve 0.0.0.0:7 --backend epoll --threads 2", "on every interface")
-      .Example("ringside serve 0 --service counter --json", "a free port, told in the ready line");
-}
-
-// Waits for the signals that end a server: the first drains, the second ends at once.
-void RunUntilSignal(server::Server& server, Signals& signals) {
-  if (signals.Wait(server.ended_fd(), -1) == Signals::kReadable) return server.Abort();
-  server.Drain();
-  if (signals.Wait(server.ended_fd(), -1) != Signals::kReadable) server.Abort();
-}
-
-int Run(const ServeFlags& f) {
-  const auto at = io::Resolve(f.address);
-  if (!at.ok()) return Fail(kName, at.status(), kExitUsage);
-  std::vector<int> cpus;
-  if (!f.cpus.empty()) {
-    auto list = ParseCpuList(f.cpus);
-    if (!list.ok()) return Fail(kName, list.status(), kExitUsage);
-    cpus = *list;
-  }
-  const auto delay = ParseDelay(f.delay);
-  if (!delay.ok()) {
-    return Fail(kName, absl::StrCat("--delay: ", std::string(delay.status().message())),
-                kExitUsage);
-  }
-  if (f.reply_text.empty()) {
-    return Fail(kName, "--reply-text: the text is empty; give at least one character", kExitUsage);
-  }
-  std::string backend = f.backend;
-  const absl::Status available = UseBackend(kName, &backend);
+int Run(const ServeFlags& f, bool address_given) {
+  auto options = ToServerOptions(f, address_given);
+  if (!options.ok()) return Fail(kName, options.status(), kExitUsage);
+  options->backend = f.backend;
+  const absl::Status available = UseBackend(kName, &options->backend);
   if (!available.ok()) return Fail(kName, available, kExitFailed);
   (void)io::AllowDescriptors(~0u);  // as many as the hard limit gives; fewer is no error here
-
-  Signals signals;
-  const server::ServerOptions options = {
-      .at = *at,
-      .backend = backend,
-      .service = f.service,
-      .threads = static_cast<uint32_t>(f.threads),
-      .cpus = cpus,
-      .backlog = static_cast<int>(f.backlog),
-      .message_bytes = f.message_bytes,
-      .reply_text = f.reply_text,
-      .delay = *delay,
-      .loop = {.recv_buffer_bytes = static_cast<uint32_t>(f.recv_buffer_bytes),
-               .recv_buffers = static_cast<uint32_t>(f.recv_buffers),
-               .pending_bytes_max = static_cast<uint32_t>(f.pending_bytes),
-               .connections_max = static_cast<uint32_t>(f.connections_max)},
-      .drain_deadline = io::Nanos(f.drain_ns)};
-  server::Server server(options);
-  const absl::Status started = server.Start();
-  if (!started.ok()) return Fail(kName, started, kExitFailed);
-  const auto ready = server::ReadyJson(options, server);
-  std::cout << (f.json ? ready.dump() + "\n" : report::ReadyText(ready)) << std::flush;
-
-  RunUntilSignal(server, signals);
-  server::ServerSummary summary;
-  const absl::Status status = server.Wait(&summary);
-  const auto json = server::SummaryJson(options, server, summary);
-  std::cout << (f.json ? json.dump() + "\n" : report::ServeText(json)) << std::flush;
-  return status.ok() ? kExitOk : Fail(kName, status, kExitFailed);
+  return ServeProcess(f, *std::move(options)).Run();
 }
 
 }  // namespace
 
 Subcommand ServeCommand() {
   auto f = std::make_shared<ServeFlags>();
+  auto given = std::make_shared<const Flags*>();
   return {.name = kName,
           .summary = "the server: echo, counter, greet and the other services",
-          .declare = [f](Flags& flags) { Declare(flags, *f); },
-          .run = [f] { return Run(*f); }};
+          .declare =
+              [f, given](Flags& flags) {
+                *given = &flags;
+                DeclareServe(flags, *f);
+              },
+          .run =
+              [f, given] {
+                return Run(*f, f->listen.empty() || (*given)->Given("ADDRESS"));
+              }};
 }
 
 }  // namespace cli

@@ -9,11 +9,12 @@
 
 namespace cli {
 
-Signals::Signals() {
+Signals::Signals(std::initializer_list<int> also) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  for (const int signal : also) sigaddset(&set, signal);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of the write, not our end
@@ -27,9 +28,13 @@ int Signals::Wait(int fd, int timeout_ms) {
   pollfd fds[2] = {{.fd = fd_, .events = POLLIN, .revents = 0},
                    {.fd = fd, .events = POLLIN, .revents = 0}};
   if (poll(fds, 2, timeout_ms) <= 0) return kTimeout;
+  const int signal = Take();
+  return signal != 0 ? signal : kReadable;
+}
+
+int Signals::Take() {
   signalfd_siginfo info = {};
-  if (read(fd_, &info, sizeof(info)) == sizeof(info)) return static_cast<int>(info.ssi_signo);
-  return kReadable;
+  return read(fd_, &info, sizeof(info)) == sizeof(info) ? static_cast<int>(info.ssi_signo) : 0;
 }
 
 }  // namespace cli

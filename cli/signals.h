@@ -1,12 +1,14 @@
 #pragma once
 
+#include <initializer_list>
+
 namespace cli {
 
-// SIGINT and SIGTERM, taken as events instead of interrupting anything. Made before the first
+// SIGINT, SIGTERM, and those of `also`, taken as events instead of interrupting anything. Made before the first
 // thread of a program, which all inherit the blocked signals.
 class Signals {
  public:
-  Signals();
+  explicit Signals(std::initializer_list<int> also = {});
   ~Signals();
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
@@ -16,6 +18,9 @@ class Signals {
   // Waits for a signal and returns its number, or kReadable when `fd` is readable, or kTimeout when
   // timeout_ms (-1: for ever) have passed.
   int Wait(int fd, int timeout_ms);
+
+  // The signal that came, or 0. Doesn't wait.
+  int Take();
 
   // The signalfd(2) itself, for whoever polls several descriptors.
   int fd() const { return fd_; }

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <memory>
@@ -84,7 +85,11 @@ class EpollLoop {
 
   void StopListening() noexcept {
     for (Listener& listener : listeners_) {
-      if (listener.fd >= 0) CloseDescriptor(listener.fd);
+      if (listener.fd < 0) continue;
+      // To close it is not enough: the set keeps what another process, or a copy, holds open.
+      ++counters_.system_calls;
+      kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, listener.fd, nullptr);
+      CloseDescriptor(listener.fd);
       listener.fd = -1;
     }
     pause_.Clear();
@@ -203,6 +208,11 @@ class EpollLoop {
     }
   }
 
+  uint32_t listening() const {
+    return static_cast<uint32_t>(
+        std::count_if(listeners_.begin(), listeners_.end(),
+                      [](const Listener& listener) { return listener.fd >= 0; }));
+  }
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);

@@ -126,6 +126,8 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // the kernel, unless somebody else holds the listener too.
   { loop.StopListening() }
   noexcept;
+  // Listeners and datagram sockets that are not closed yet: 0 some turns after StopListening().
+  { loop.listening() } -> std::convertible_to<uint32_t>;
   // Starts to connect. Errors here are the machine's (no descriptor, no port); the peer's come as
   // OnClose.
   { loop.Connect(at, tag) } -> std::same_as<absl::StatusOr<Connection*>>;

@@ -209,6 +209,11 @@ class NullLoop {
   uint32_t connections() const { return slots_.taken(); }
   uint64_t operations_in_kernel() const { return 0; }
   uint32_t buffers_lent() const { return 0; }
+  uint32_t listening() const {
+    return static_cast<uint32_t>(
+        std::count_if(listeners_.begin(), listeners_.end(),
+                      [](const Listener& listener) { return listener.open; }));
+  }
   size_t unsent(const Connection& c) const { return static_cast<const Slot&>(c).queue.bytes(); }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);

@@ -145,7 +145,7 @@ absl::Status BindAndListen(int fd, const Endpoint& at, const ListenOptions& opti
 }  // namespace
 
 absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options,
-                                 bool nonblocking) {
+                                 bool nonblocking, const PrepareSocket& prepare) {
   if (options.fd >= 0) {
     SetNonblocking(options.fd, nonblocking);
     return options.fd;
@@ -154,7 +154,8 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
   while (true) {
     auto fd = OpenSocket(at, nonblocking);
     if (!fd.ok()) return fd;
-    const absl::Status status = BindAndListen(*fd, at, options);
+    absl::Status status = prepare ? prepare(*fd) : absl::OkStatus();
+    if (status.ok()) status = BindAndListen(*fd, at, options);
     if (status.ok()) return fd;
     close(*fd);
     if (!absl::IsAlreadyExists(status) || std::chrono::steady_clock::now() > give_up) return status;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "io/endpoint.h"
@@ -23,8 +25,10 @@ namespace io {
 //
 // Errors name the address, the errno and the mend: EADDRINUSE, EADDRNOTAVAIL, EACCES (a privileged
 // port, a directory), ENOENT, EMFILE, ENFILE, EAFNOSUPPORT, EPROTONOSUPPORT.
-absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options,
-                                 bool nonblocking);
+// `prepare`, if there is one, sees the socket before it is bound; its error is passed on.
+using PrepareSocket = std::function<absl::Status(int fd)>;
+absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options, bool nonblocking,
+                                 const PrepareSocket& prepare = {});
 
 // Whether `at` could be bound by a listener that shares it with nobody. A SO_REUSEPORT listener
 // would join another server of this user without a word; this tells before.

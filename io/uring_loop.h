@@ -222,6 +222,11 @@ class UringLoop {
   uint32_t connections() const { return slots_.taken(); }
   uint64_t operations_in_kernel() const { return operations_; }
   uint32_t buffers_lent() const { return buffers_.lent() + datagram_buffers_.lent(); }
+  uint32_t listening() const {
+    return static_cast<uint32_t>(
+        std::count_if(listeners_.begin(), listeners_.end(),
+                      [](const Listener& listener) { return listener.fd >= 0; }));
+  }
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);

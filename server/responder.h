@@ -1,70 +1,447 @@
 #pragma once
 
-#include <chrono>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <algorithm>
+#include <bitset>
 #include <cstdint>
+#include <cstring>
+#include <memory>
 #include <vector>
 
 #include "io/bytes.h"
 #include "io/event_loop.h"
+#include "server/delay_queue.h"
+#include "server/server.h"
+#include "server/service_host.h"
+#include "server/socket_filter.h"
+#include "server/source_limiter.h"
 
 namespace server {
 
-// The server's end of a service, as the handler of a loop: a session for each connection, replies
-// through the loop, requests counted. One a thread; the service is shared.
-template <class Service>
+// What the threads of a server share.
+struct Common {
+  Common(const ServerOptions& its_options)
+      : options(its_options),
+        services(its_options.service),
+        sources(its_options.connections_per_source) {}
+
+  struct Listener {
+    uint8_t service = 0;
+    io::Endpoint at;
+    bool filtered = false;  // accepted sockets inherit a filter, to be detached
+  };
+
+  const ServerOptions& options;
+  ServiceHost services;
+  SourceLimiter sources;
+  std::vector<Listener> listeners;    // by tag
+  std::bitset<65536> datagram_ports;  // of our own UDP sockets
+};
+
+// The server's end of all services, as the handler of a thread's loop: decides who is served, keeps
+// a session for each connection, answers through the loop, at once or when a delay has passed, and
+// closes who idles or stalls.
 class Responder {
  public:
-  explicit Responder(Service& service) : service_(service) {}
+  static constexpr int64_t kNever = INT64_MAX;
 
-  uint64_t requests() const { return requests_; }
-  uint64_t violations() const { return violations_; }
+  Responder(Common& common, uint32_t thread)
+      : common_(common),
+        log_(common.options.log != nullptr ? &common.options.log->ring(thread) : nullptr),
+        requests_(common.listeners.size()),
+        sweep_interval_(SweepInterval(common.options)) {}
+
+  const std::vector<uint64_t>& requests() const { return requests_; }
+  const Refusals& refusals() const { return refusals_; }
+  size_t delayed() const { return delayed_.size(); }
+
+  // Monotonic time in ns, as delays and limits count it.
+  static int64_t Now() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+  }
+
+  // When Tick() is due next; kNever.
+  int64_t NextTick() const {
+    return std::min(delayed_.NextDue(), open_ > 0 ? next_sweep_ : kNever);
+  }
+
+  // Sends the replies that are due, and looks after a part of the connections.
+  template <class L>
+  void Tick(L& loop, int64_t now) {
+    delayed_.PopDue(now, [&](uint32_t index, uint32_t generation, io::Bytes out) {
+      index == kDatagram ? SendDelayedDatagram(loop, out)
+                         : SendDelayed(loop, index, generation, out);
+    });
+    if (open_ == 0 || now < next_sweep_) return;
+    Sweep(loop, now);
+    next_sweep_ = now + sweep_interval_ / kSweepParts;
+  }
+
+  // --- the loop's callbacks ---------------------------------------------------------------------
+
+  template <class L>
+  bool OnAccept(L&, int fd, uint64_t tag) noexcept {
+    const Common::Listener& listener = common_.listeners[tag];
+    if (listener.filtered) SocketFilter::Detach(fd);
+    arriving_source_ = {};
+    return listener.at.is_unix() ? AdmitProcess(fd) : AdmitAddress(fd);
+  }
 
   template <class L>
   void OnOpen(L& loop, io::Connection& c) noexcept {
     if (c.index >= sessions_.size()) sessions_.resize(c.index + 1);
-    sessions_[c.index] = {};
-    Reply<L> reply{loop, c, violations_};
-    requests_ += service_.OnOpen(sessions_[c.index], reply);
+    Session& session = sessions_[c.index];
+    session = Session();
+    session.generation = c.generation;
+    session.open = true;
+    session.source = arriving_source_;
+    session.service = common_.listeners[c.tag].service;
+    if (open_++ == 0) next_sweep_ = sweep_interval_ == kNever ? kNever : Now() + sweep_interval_ / kSweepParts;
+    if (log_ != nullptr) LogOpen(c);
+    common_.services.With(session.service, [&](auto& service, auto number) {
+      Reply<L> reply{*this, loop, c, session};
+      requests_[c.tag] += service.OnOpen(session.service_session.emplace<number>(), reply);
+    });
   }
+
   template <class L>
   void OnReceive(L& loop, io::Connection& c, io::Bytes in) noexcept {
-    Reply<L> reply{loop, c, violations_};
-    requests_ += service_.OnReceive(sessions_[c.index], in, reply);
+    Session& session = sessions_[c.index];
+    if (log_ != nullptr) logged_[c.index].bytes_in += in.size();
+    common_.services.With(session.service, [&](auto& service, auto number) {
+      Reply<L> reply{*this, loop, c, session};
+      requests_[c.tag] +=
+          service.OnReceive(*std::get_if<number>(&session.service_session), in, reply);
+    });
   }
+
   template <class L>
   void OnEnd(L& loop, io::Connection& c) noexcept {
-    loop.Close(c);  // once all is sent
+    CloseWhenSent(loop, c, sessions_[c.index]);
   }
+
   template <class L>
   void OnDrained(L& loop, io::Connection& c) noexcept {
-    Reply<L> reply{loop, c, violations_};
-    if constexpr (requires { service_.OnDrained(sessions_[c.index], reply); }) {
-      requests_ += service_.OnDrained(sessions_[c.index], reply);
-    }
+    Session& session = sessions_[c.index];
+    common_.services.With(session.service, [&](auto& service, auto number) {
+      Reply<L> reply{*this, loop, c, session};
+      auto& its = *std::get_if<number>(&session.service_session);
+      if constexpr (requires { service.OnDrained(its, reply); }) {
+        requests_[c.tag] += service.OnDrained(its, reply);
+      }
+    });
   }
+
   template <class L>
-  void OnClose(L&, io::Connection&, int) noexcept {}
+  void OnClose(L&, io::Connection& c, int error) noexcept {
+    Session& session = sessions_[c.index];
+    --open_;
+    common_.sources.Release(session.source);
+    if (log_ != nullptr) LogClose(c, error);
+    session.open = false;
+  }
+
+  template <class L>
+  void OnDatagram(L& loop, const io::Datagram& in) noexcept {
+    if (in.path.peer_size == 0) return;  // nobody to answer
+    const bool elsewhere = in.path.peer->sa_family != AF_UNIX;
+    if (elsewhere && !AdmitDatagram(in)) return;
+    DatagramReply<L> reply{*this, loop, in, elsewhere && !IsLoopback(in.path.peer)};
+    common_.services.With(common_.listeners[in.tag].service, [&](auto& service, auto) {
+      if constexpr (requires { service.OnDatagram(in.bytes, reply); }) {
+        requests_[in.tag] += service.OnDatagram(in.bytes, reply);
+      }
+    });
+  }
 
  private:
+  static constexpr uint32_t kDatagram = ~0u;  // a delayed reply that has no connection
+  static constexpr int kSweepParts = 32;      // each sweep looks at one part of the connections
+  static constexpr size_t kDatagramMax = 65507;
+  static constexpr size_t kDelayedDatagramBytesMax = 64 << 20;
+
+  struct Session {
+    uint32_t generation = 0;
+    uint32_t progress = 0;       // the connection's, when it was looked at last
+    int64_t quiet_since_ns = 0;  // when it was first seen with that
+    int64_t last_due_ns = 0;     // of its delayed replies
+    uint32_t delayed = 0, delayed_bytes = 0;
+    SourceKey source;
+    uint8_t service = 0;
+    bool open = false;
+    bool closing = false;        // once the delayed replies are sent
+    bool paused = false;         // too much is delayed
+    ServiceHost::Session service_session;
+  };
+
+  // Kept only where connections are logged.
+  struct Logged {
+    LogPeer peer;
+    int64_t opened_ns = 0;
+    uint64_t bytes_in = 0, bytes_out = 0;
+  };
+
+  // Where a delayed datagram goes; its payload follows.
+  struct SavedPath {
+    uint32_t socket;
+    socklen_t peer_size;
+    io::LocalAddress local;
+    sockaddr_storage peer;
+  };
+
   template <class L>
   struct Reply {
+    Responder& responder;
     L& loop;
     io::Connection& connection;
-    uint64_t& violations;
-    void Write(io::Bytes out) noexcept { loop.Send(connection, out); }
-    void WriteStable(io::Bytes out) noexcept { loop.SendStable(connection, out); }
-    // Not delayed: this end has no queue of what is due later.
-    void WriteAfter(std::chrono::nanoseconds, io::Bytes out) noexcept { Write(out); }
-    void Close() noexcept { loop.Close(connection); }
+    Session& session;
+
+    void Write(io::Bytes out) noexcept {
+      if (responder.log_ != nullptr) responder.logged_[connection.index].bytes_out += out.size();
+      if (session.delayed > 0) [[unlikely]] {
+        return responder.Delay(loop, connection, session, std::chrono::nanoseconds(0), out);
+      }
+      loop.Send(connection, out);
+    }
+    void WriteStable(io::Bytes out) noexcept {
+      if (responder.log_ != nullptr) responder.logged_[connection.index].bytes_out += out.size();
+      loop.SendStable(connection, out);
+    }
+    void WriteAfter(std::chrono::nanoseconds delay, io::Bytes out) noexcept {
+      if (responder.log_ != nullptr) responder.logged_[connection.index].bytes_out += out.size();
+      responder.Delay(loop, connection, session, delay, out);
+    }
+    void Close() noexcept { responder.CloseWhenSent(loop, connection, session); }
     void Violation() noexcept {
-      ++violations;
+      ++responder.refusals_.violations;
       Close();
     }
   };
 
-  Service& service_;
-  std::vector<typename Service::Session> sessions_;
-  uint64_t requests_ = 0, violations_ = 0;
+  template <class L>
+  struct DatagramReply {
+    Responder& responder;
+    L& loop;
+    const io::Datagram& in;
+    bool distrusted;  // the sender's address may be forged
+
+    size_t room() const noexcept { return distrusted ? in.bytes.size() : kDatagramMax; }
+    void Write(io::Bytes out) noexcept {
+      if (Fits(out)) loop.SendDatagram(in.socket, in.path, out);
+    }
+    void WriteAfter(std::chrono::nanoseconds delay, io::Bytes out) noexcept {
+      if (Fits(out)) responder.DelayDatagram(in, delay, out);
+    }
+    bool Fits(io::Bytes out) noexcept {
+      if (out.size() <= room()) return true;
+      ++responder.refusals_.datagrams_amplified;
+      return false;
+    }
+  };
+
+  // --- who is served ----------------------------------------------------------------------------
+
+  bool AdmitAddress(int fd) {
+    sockaddr_storage storage;
+    socklen_t size = sizeof(storage);
+    auto* peer = reinterpret_cast<sockaddr*>(&storage);
+    if (getpeername(fd, peer, &size) != 0) return false;  // it is gone already (ENOTCONN)
+    if (!common_.options.access.Allows(peer)) {
+      ++refusals_.denied;
+      return false;
+    }
+    if (!common_.sources.Admit(peer, &arriving_source_)) {
+      ++refusals_.over_source_limit;
+      return false;
+    }
+    if (log_ != nullptr) arriving_peer_ = LogPeer(peer, size);
+    return true;
+  }
+
+  bool AdmitProcess(int fd) {
+    const UnixAccess& access = common_.options.unix_access;
+    if (log_ == nullptr && access.uids.empty() && access.gids.empty()) return true;
+    const auto peer = ReadPeerCredentials(fd);
+    if (!peer.ok() || !access.Allows(*peer)) {
+      ++refusals_.denied;
+      return false;
+    }
+    arriving_peer_ = LogPeer(ucred{.pid = peer->pid, .uid = peer->uid, .gid = peer->gid});
+    return true;
+  }
+
+  // A datagram's sender may be forged, and another server: two that answer each other never stop.
+  bool AdmitDatagram(const io::Datagram& in) {
+    if (!common_.options.access.Allows(in.path.peer)) {
+      ++refusals_.denied;
+      return false;
+    }
+    const uint16_t port = ntohs(reinterpret_cast<const sockaddr_in*>(in.path.peer)->sin_port);
+    if (port >= IPPORT_RESERVED && !common_.datagram_ports[port]) return true;
+    ++refusals_.datagrams_refused;
+    return false;
+  }
+
+  // Nobody elsewhere can forge a loopback address: such packets are dropped as martians.
+  static bool IsLoopback(const sockaddr* peer) {
+    if (peer->sa_family == AF_INET) {
+      return (ntohl(reinterpret_cast<const sockaddr_in*>(peer)->sin_addr.s_addr) >> 24) == 127;
+    }
+    const in6_addr& address = reinterpret_cast<const sockaddr_in6*>(peer)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(&address) ||
+           (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == 127);
+  }
+
+  // --- replies that wait ------------------------------------------------------------------------
+
+  template <class L>
+  void Delay(L& loop, io::Connection& c, Session& session, std::chrono::nanoseconds delay,
+             io::Bytes out) {
+    session.last_due_ns = std::max(session.last_due_ns, Now() + delay.count());
+    delayed_.Add(session.last_due_ns, c.index, c.generation, out);
+    ++session.delayed;
+    session.delayed_bytes += static_cast<uint32_t>(out.size());
+    if (!session.paused && session.delayed_bytes >= common_.options.loop.pending_bytes_max) {
+      session.paused = true;
+      loop.PauseReceive(c);
+    }
+  }
+
+  template <class L>
+  void SendDelayed(L& loop, uint32_t index, uint32_t generation, io::Bytes out) {
+    io::Connection* c = loop.Find(index, generation);
+    if (c == nullptr) return;  // it closed meanwhile
+    Session& session = sessions_[index];
+    --session.delayed;
+    session.delayed_bytes -= static_cast<uint32_t>(out.size());
+    loop.Send(*c, out);
+    if (session.paused && session.delayed_bytes <= common_.options.loop.pending_bytes_max / 2) {
+      session.paused = false;
+      loop.ResumeReceive(*c);
+    }
+    if (session.closing && session.delayed == 0) loop.Close(*c);
+  }
+
+  template <class L>
+  void CloseWhenSent(L& loop, io::Connection& c, Session& session) {
+    if (session.delayed == 0) return loop.Close(c);
+    session.closing = true;
+    loop.PauseReceive(c);
+  }
+
+  void DelayDatagram(const io::Datagram& in, std::chrono::nanoseconds delay, io::Bytes out) {
+    if (delayed_.bytes() > kDelayedDatagramBytesMax) {
+      ++refusals_.datagrams_refused;
+      return;
+    }
+    SavedPath path = {.socket = in.socket, .peer_size = in.path.peer_size, .local = in.path.local, .peer = {}};
+    std::memcpy(&path.peer, in.path.peer, in.path.peer_size);
+    scratch_.resize(sizeof(path) + out.size());
+    std::memcpy(scratch_.data(), &path, sizeof(path));
+    if (!out.empty()) std::memcpy(scratch_.data() + sizeof(path), out.data(), out.size());
+    delayed_.Add(Now() + delay.count(), kDatagram, 0, scratch_);
+  }
+
+  template <class L>
+  void SendDelayedDatagram(L& loop, io::Bytes saved) {
+    SavedPath path;
+    std::memcpy(&path, saved.data(), sizeof(path));
+    loop.SendDatagram(path.socket,
+                      {.peer = reinterpret_cast<sockaddr*>(&path.peer),
+                       .peer_size = path.peer_size,
+                       .local = path.local},
+                      saved.subspan(sizeof(path)));
+  }
+
+  // --- limits -----------------------------------------------------------------------------------
+
+  // Each connection is looked at once an interval: a quarter of the shorter limit, so that nobody
+  // outlasts his by more than a quarter.
+  static int64_t SweepInterval(const ServerOptions& options) {
+    int64_t shortest = kNever;
+    for (const io::Nanos limit : {options.idle_timeout, options.stall_timeout}) {
+      if (limit.count() > 0) shortest = std::min(shortest, limit.count());
+    }
+    return shortest == kNever ? kNever : std::max<int64_t>(shortest / 4, kSweepParts * 1'000'000);
+  }
+
+  template <class L>
+  void Sweep(L& loop, int64_t now) {
+    for (size_t i = sweep_part_; i < sessions_.size(); i += kSweepParts) {
+      Session& session = sessions_[i];
+      if (!session.open) continue;
+      io::Connection* c = loop.Find(static_cast<uint32_t>(i), session.generation);
+      if (c != nullptr) LookAfter(loop, *c, session, now);
+    }
+    sweep_part_ = (sweep_part_ + 1) % kSweepParts;
+  }
+
+  template <class L>
+  void LookAfter(L& loop, io::Connection& c, Session& session, int64_t now) {
+    if (session.quiet_since_ns == 0 || session.progress != c.progress || session.delayed > 0) {
+      session.progress = c.progress;
+      session.quiet_since_ns = now;
+      return;
+    }
+    const int64_t quiet = now - session.quiet_since_ns;
+    const int64_t idle = common_.options.idle_timeout.count();
+    const int64_t stall = common_.options.stall_timeout.count();
+    if (stall > 0 && quiet >= stall && loop.unsent(c) > 0) {
+      ++refusals_.stalled;
+      loop.Abort(c);
+    } else if (idle > 0 && quiet >= idle) {
+      ++refusals_.idle;
+      loop.unsent(c) > 0 ? loop.Abort(c) : loop.Close(c);
+    }
+  }
+
+  // --- the log ----------------------------------------------------------------------------------
+
+  static int64_t WallClock() {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+  }
+
+  void LogOpen(const io::Connection& c) {
+    if (c.index >= logged_.size()) logged_.resize(sessions_.size());
+    logged_[c.index] = {.peer = arriving_peer_, .opened_ns = Now()};
+    log_->Push({.time_ns = WallClock(),
+                .event = ConnectionRecord::Event::kOpen,
+                .listener = static_cast<uint16_t>(c.tag),
+                .peer = arriving_peer_});
+  }
+
+  void LogClose(const io::Connection& c, int error) {
+    const Logged& logged = logged_[c.index];
+    log_->Push({.time_ns = WallClock(),
+                .event = ConnectionRecord::Event::kClose,
+                .listener = static_cast<uint16_t>(c.tag),
+                .error = error,
+                .bytes_in = logged.bytes_in,
+                .bytes_out = logged.bytes_out,
+                .duration_ns = Now() - logged.opened_ns,
+                .peer = logged.peer});
+  }
+
+  Common& common_;
+  ConnectionRing* const log_;
+  std::vector<Session> sessions_;  // by slot
+  std::vector<Logged> logged_;     // by slot
+  std::vector<uint64_t> requests_;  // by listener
+  Refusals refusals_;
+  DelayQueue delayed_;
+  std::vector<std::byte> scratch_;
+  SourceKey arriving_source_;  // of the connection that OnAccept let pass, until its OnOpen
+  LogPeer arriving_peer_;
+  uint64_t open_ = 0;
+  const int64_t sweep_interval_;  // in which all connections are looked at once
+  int64_t next_sweep_ = kNever;
+  size_t sweep_part_ = 0;
 };
 
 }  // namespace server

@@ -1,5 +1,7 @@
 #include "server/server.h"
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -7,22 +9,27 @@
 
 #include "absl/strings/str_cat.h"
 #include "io/loops.h"
-#include "io/sockets.h"
 #include "io/threads.h"
 #include "io/waker.h"
+#include "server/listeners.h"
 #include "server/worker.h"
 #include "services/all.h"
 
 namespace server {
 namespace {
 
-void MergeSummary(const ServerSummary& from, ServerSummary* into) {
-  into->io.Merge(from.io);
-  into->features = from.features;
-  into->requests += from.requests;
-  into->open_at_drain += from.open_at_drain;
-  into->aborted_at_deadline += from.aborted_at_deadline;
-  into->cpu_ns += from.cpu_ns;
+constexpr std::chrono::milliseconds kReportPatience{200};
+
+// What a service counts as a request.
+std::string RequestUnit(const std::string& name, uint64_t message_bytes) {
+  std::string unit;
+  services::All::Pick(name, [&]<class Service>() {
+    unit = Service::kRequest;
+    if (requires { &Service::message_bytes; } && message_bytes > 0) {
+      unit = absl::StrCat(message_bytes, " bytes");
+    }
+  });
+  return unit;
 }
 
 struct ThreadResult {
@@ -34,101 +41,181 @@ struct ThreadResult {
 
 std::vector<std::string> ServiceNames() { return services::All::Names(); }
 
+void ServerSummary::Merge(const ServerSummary& other) {
+  io.Merge(other.io);
+  features = other.features;
+  requests.resize(std::max(requests.size(), other.requests.size()));
+  for (size_t i = 0; i < other.requests.size(); ++i) requests[i] += other.requests[i];
+  refusals.Merge(other.refusals);
+  open += other.open;
+  aborted_at_deadline += other.aborted_at_deadline;
+  delayed += other.delayed;
+  cpu_ns += other.cpu_ns;
+}
+
 struct Server::Shared {
+  explicit Shared(const ServerOptions& options)
+      : common(options), control(options.threads), results(options.threads) {}
+
+  Common common;
   Control control;
+  std::vector<ListenerSockets> sockets;
+  std::vector<OpenedListener> listeners;
+  std::vector<std::string> warnings;
   std::vector<std::thread> threads;
   std::vector<ThreadResult> results;
   std::atomic<uint32_t> running{0};
   io::Waker ended;
+  std::chrono::steady_clock::time_point since;
+  bool handed_over = false;
+
+  // Our own copies: as long as one is open, the kernel completes handshakes.
+  void CloseSockets() {
+    for (ListenerSockets& listener : sockets) listener.sockets.clear();
+  }
 
   void OnThreadEnd(bool failed) {
     if (running.fetch_sub(1) == 1 || failed) ended.Wake();
   }
-  std::chrono::steady_clock::time_point since;
 
-  // The body of one thread. `ready` gets the address that it listens on, or why it doesn't.
-  using Body = std::function<void(uint32_t thread, io::Endpoint at,
-                                  std::promise<absl::StatusOr<io::Endpoint>> ready)>;
-  Body body;
-  std::shared_ptr<void> service;
+  // The body of thread `i`. `ready` gets why it can't run, if so.
+  template <class Backend>
+  void RunThread(uint32_t i, std::promise<absl::Status> ready) {
+    const std::vector<int>& cpus = common.options.cpus;
+    if (!cpus.empty()) {
+      const absl::Status pinned = io::PinThread(cpus[i % cpus.size()]);
+      if (!pinned.ok()) return ready.set_value(pinned);
+    }
+    Worker<Backend::template Loop> worker(common, control, i);
+    absl::Status opened = worker.Open();
+    std::vector<io::ListenOptions> mine;
+    for (size_t tag = 0; opened.ok() && tag < sockets.size(); ++tag) {
+      auto some = sockets[tag].ForThread(i, common.options.threads, tag, common.options.backlog);
+      if (some.ok()) mine.insert(mine.end(), some->begin(), some->end());
+      opened.Update(some.status());
+    }
+    const bool ok = opened.ok();
+    ready.set_value(std::move(opened));
+    if (!ok) return;
+    results[i].status = worker.Run(mine, &results[i].summary);
+    OnThreadEnd(!results[i].status.ok());
+  }
 };
 
 Server::Server(ServerOptions options)
-    : options_(std::move(options)), shared_(std::make_unique<Shared>()) {}
+    : options_(std::move(options)), shared_(std::make_unique<Shared>(options_)) {}
 
 Server::~Server() {
   Abort();
   for (std::thread& thread : shared_->threads) {
     if (thread.joinable()) thread.join();
   }
+  if (shared_->handed_over) return;
+  for (const ListenerSockets& listener : shared_->sockets) listener.RemovePath();
 }
 
-std::string Server::request_unit() const {
-  std::string unit;
-  services::All::Pick(options_.service, [&]<class Service>() {
-    unit = Service::kRequest;
-    if (requires { &Service::message_bytes; } && options_.message_bytes > 0) {
-      unit = absl::StrCat(options_.message_bytes, " bytes");
+absl::Status Server::Open(std::vector<PassedSocket> inherited,
+                          std::vector<ActivatedSocket> activated) {
+  Shared& shared = *shared_;
+  auto sockets =
+      OpenListeners(options_, std::move(inherited), std::move(activated), &shared.warnings);
+  if (!sockets.ok()) return sockets.status();
+  shared.sockets = std::move(*sockets);
+  for (const ListenerSockets& listener : shared.sockets) {
+    const uint8_t service = ServiceHost::NumberOf(listener.spec.service);
+    if (service == ServiceHost::kNone) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there is no service '", listener.spec.service, "'"));
     }
-  });
-  return unit;
-}
-
-absl::Status Server::Start() {
-  bool known = false;
-  io::Loops::Pick(options_.backend, [&]<class Backend>() {
-    known = services::All::Pick(options_.service, [&]<class Service>() {
-      const services::ServiceOptions service_options{.message_bytes = options_.message_bytes,
-                                                     .text = options_.reply_text,
-                                                     .delay = options_.delay};
-      auto service = std::make_shared<Service>(service_options);
-      shared_->service = service;
-      shared_->body = [this, service](uint32_t thread, io::Endpoint at,
-                                      std::promise<absl::StatusOr<io::Endpoint>> ready) {
-        using Loop = typename Backend::template Loop<Responder<Service>>;
-        ThreadResult& result = shared_->results[thread];
-        if (!options_.cpus.empty()) {
-          const absl::Status pinned = io::PinThread(options_.cpus[thread % options_.cpus.size()]);
-          if (!pinned.ok()) return ready.set_value(pinned);
-        }
-        Worker<Loop, Service> worker(options_, *service, shared_->control);
-        absl::StatusOr<io::Endpoint> opened = worker.Open(at, options_.threads > 1);
-        const bool ok = opened.ok();
-        ready.set_value(std::move(opened));
-        if (!ok) return;
-        result.status = worker.Run(&result.summary);
-        shared_->OnThreadEnd(!result.status.ok());
-      };
-    });
-  });
-  if (!known) {
-    return absl::InvalidArgumentError(absl::StrCat("there is no backend '", options_.backend,
-                                                   "' or no service '", options_.service, "'"));
+    shared.common.listeners.push_back(
+        {.service = service, .at = listener.at, .filtered = listener.filtered});
+    if (listener.at.transport() == io::Transport::kUdp) {
+      shared.common.datagram_ports.set(listener.at.port());
+    }
+    shared.listeners.push_back(
+        {.service = listener.spec.service,
+         .at = listener.at,
+         .request_unit = RequestUnit(listener.spec.service, options_.service.message_bytes),
+         .inherited = listener.inherited});
   }
-  if (options_.threads > 1) {
-    const absl::Status unused = io::CheckUnused(options_.at);
-    if (!unused.ok()) return unused;
-  }
-  if (!shared_->ended.Open()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
-  shared_->results.resize(options_.threads);
-  address_ = options_.at;
-  // One after the other: the first finds the port where port 0 was asked for.
-  for (uint32_t i = 0; i < options_.threads; ++i) {
-    std::promise<absl::StatusOr<io::Endpoint>> ready;
-    auto opened = ready.get_future();
-    shared_->running.fetch_add(1);
-    shared_->threads.emplace_back(shared_->body, i, address_, std::move(ready));
-    const absl::StatusOr<io::Endpoint> result = opened.get();
-    if (!result.ok()) return result.status();
-    address_ = *result;
-  }
-  shared_->since = std::chrono::steady_clock::now();
   return absl::OkStatus();
 }
 
-void Server::Drain() noexcept { shared_->control.SetPhase(Phase::kDraining); }
+absl::Status Server::Start() {
+  Shared& shared = *shared_;
+  if (!shared.ended.Open()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
+  absl::Status status = absl::OkStatus();
+  const bool known = io::Loops::Pick(options_.backend, [&]<class Backend>() {
+    for (uint32_t i = 0; i < options_.threads && status.ok(); ++i) {
+      std::promise<absl::Status> ready;
+      auto opened = ready.get_future();
+      shared.running.fetch_add(1);
+      shared.threads.emplace_back(
+          [&shared, i](std::promise<absl::Status> its) {
+            shared.template RunThread<Backend>(i, std::move(its));
+          },
+          std::move(ready));
+      status = opened.get();
+    }
+  });
+  if (!known) {
+    return absl::InvalidArgumentError(absl::StrCat("there is no backend '", options_.backend, "'"));
+  }
+  return status;
+}
 
-void Server::Abort() noexcept { shared_->control.SetPhase(Phase::kAborting); }
+absl::Status Server::Serve() {
+  shared_->since = std::chrono::steady_clock::now();
+  shared_->control.SetPhase(Phase::kServing);
+  return absl::OkStatus();
+}
+
+const std::vector<OpenedListener>& Server::listeners() const { return shared_->listeners; }
+
+const std::vector<std::string>& Server::warnings() const { return shared_->warnings; }
+
+std::vector<PassedSocket> Server::SocketsToPass() const {
+  std::vector<PassedSocket> passed;
+  for (const ListenerSockets& listener : shared_->sockets) {
+    for (const UniqueFd& socket : listener.sockets) {
+      passed.push_back({socket.get(), TakeoverLabel(listener.spec)});
+    }
+  }
+  return passed;
+}
+
+void Server::Drain() noexcept {
+  shared_->CloseSockets();
+  shared_->control.SetPhase(Phase::kDraining);
+}
+
+void Server::Retire() {
+  shared_->handed_over = true;
+  shared_->control.SetPhase(Phase::kRetiring);
+  const auto listens = [](const Control::Reported& report) { return report.listening; };
+  while (true) {
+    const auto reports = shared_->control.AskAll(kReportPatience);
+    if (std::none_of(reports.begin(), reports.end(), listens)) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  shared_->CloseSockets();
+}
+
+void Server::Abort() noexcept {
+  shared_->CloseSockets();
+  shared_->control.SetPhase(Phase::kAborting);
+}
+
+ServerSummary Server::Snapshot(std::vector<ServerSummary>* by_thread) {
+  ServerSummary all;
+  for (const Control::Reported& report : shared_->control.AskAll(kReportPatience)) {
+    all.Merge(report.summary);
+    if (by_thread != nullptr) by_thread->push_back(report.summary);
+  }
+  all.elapsed_ns =
+      std::chrono::nanoseconds(std::chrono::steady_clock::now() - shared_->since).count();
+  return all;
+}
 
 int Server::ended_fd() const { return shared_->ended.fd(); }
 
@@ -140,7 +227,7 @@ absl::Status Server::Wait(ServerSummary* summary) {
       std::chrono::nanoseconds(std::chrono::steady_clock::now() - shared_->since).count();
   absl::Status status;
   for (const ThreadResult& result : shared_->results) {
-    MergeSummary(result.summary, summary);
+    summary->Merge(result.summary);
     status.Update(result.status);
   }
   return status;

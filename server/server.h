@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,59 +10,134 @@
 #include "io/counters.h"
 #include "io/endpoint.h"
 #include "io/event_loop.h"
+#include "server/access_list.h"
+#include "server/connection_log.h"
+#include "server/systemd.h"
+#include "server/takeover.h"
+#include "server/unix_access.h"
 #include "services/service.h"
 
 namespace server {
 
-// The services that there are, for ServerOptions::service.
+// The services that there are, for ListenSpec::service.
 std::vector<std::string> ServiceNames();
 
-struct ServerOptions {
+// A service at an address.
+struct ListenSpec {
+  std::string service = "echo";  // a name of services::All
   io::Endpoint at;
-  std::string backend = "io_uring";  // a name of io::Loops
-  std::string service = "echo";      // a name of services::All
+};
+
+struct ServerOptions {
+  std::vector<ListenSpec> listeners;  // at least one
+  std::string backend = "io_uring";   // a name of io::Loops
   uint32_t threads = 1;
-  std::vector<int> cpus;       // thread i is pinned to cpus[i mod size]; empty: not pinned
-  int backlog = 4096;          // listen(2), for each thread's listener
-  uint64_t message_bytes = 0;  // what counts as a request, of services of bytes; 0: one receive
-  std::string reply_text = services::ServiceOptions().text;
-  services::Delay delay;
+  std::vector<int> cpus;  // thread i is pinned to cpus[i mod size]; empty: not pinned
+  int backlog = 4096;     // listen(2), for each thread's listener
+  services::ServiceOptions service;
+  // connections_max and the rest are of each thread.
   io::LoopOptions loop;
+  uint32_t connections_per_source = 0;  // over all threads; 0: any number
+  io::Nanos idle_timeout{0};            // nothing came or left for so long; 0: never
+  io::Nanos stall_timeout{0};           // bytes wait, and the peer took none; 0: never
+  AccessList access;
+  UnixAccess unix_access;
+  ConnectionLog* log = nullptr;  // one ring a thread; nullptr: no log
   io::Nanos drain_deadline = std::chrono::seconds(5);
 };
 
-// What a server did, over all threads.
-struct ServerSummary {
-  io::Counters io;
-  std::string features;   // what the backend ran with: io_uring's, as far as the kernel has them
-  uint64_t requests = 0;  // answered, as the service counts them
-  uint64_t open_at_drain = 0;        // connections, when draining began
-  uint64_t aborted_at_deadline = 0;  // of these, reset because the drain deadline passed
-  int64_t cpu_ns = 0;                // of the worker threads, user and system
-  int64_t elapsed_ns = 0;            // since all threads listened
+// What became of peers that were not served, or not to the end.
+struct Refusals {
+  uint64_t denied = 0;              // by the access list, or by the uid and gid lists
+  uint64_t over_source_limit = 0;   // connections_per_source was reached
+  uint64_t idle = 0;                // closed at idle_timeout
+  uint64_t stalled = 0;             // closed at stall_timeout
+  uint64_t violations = 0;          // broke the service's protocol
+  uint64_t datagrams_refused = 0;   // their answer could bounce for ever: from a well-known port, or
+                                    // one of ours
+  uint64_t datagrams_amplified = 0;  // not answered: the answer would be longer than the question
+
+  void Merge(const Refusals& other) {
+    denied += other.denied;
+    over_source_limit += other.over_source_limit;
+    idle += other.idle;
+    stalled += other.stalled;
+    violations += other.violations;
+    datagrams_refused += other.datagrams_refused;
+    datagrams_amplified += other.datagrams_amplified;
+  }
 };
 
-// A server: a listener (SO_REUSEPORT) and an event loop for each thread. Start() and Stop() belong
-// to one thread.
+// What a server, or one of its threads, did so far.
+struct ServerSummary {
+  io::Counters io;
+  std::string features;  // what the backend ran with: io_uring's, as far as the kernel has them
+  std::vector<uint64_t> requests;    // answered, as each listener's service counts them
+  Refusals refusals;
+  uint64_t open = 0;                 // connections, now; at the end: when draining began
+  uint64_t aborted_at_deadline = 0;  // of these, reset because the drain deadline passed
+  uint64_t delayed = 0;              // replies that wait for their time
+  int64_t cpu_ns = 0;                // of the worker threads, user and system
+  int64_t elapsed_ns = 0;            // since all threads listened
+
+  uint64_t requests_total() const {
+    uint64_t sum = 0;
+    for (uint64_t each : requests) sum += each;
+    return sum;
+  }
+  void Merge(const ServerSummary& other);
+};
+
+// A listener as it became: the real address.
+struct OpenedListener {
+  std::string service;
+  io::Endpoint at;
+  std::string request_unit;  // what the service counts: "receive", "line", "64 bytes", ...
+  bool inherited = false;    // from a predecessor, or the service manager
+};
+
+// A server: an event loop for each thread, and on it a socket of each listener. TCP and UDP have a
+// SO_REUSEPORT socket a thread; Unix sockets are shared by all threads.
+//
+// Its life: Open() -> [drop privileges] -> Start() -> [finish a takeover] -> Serve() -> Drain() or
+// Retire() -> Wait(). All belong to one thread.
 class Server {
  public:
   explicit Server(ServerOptions options);
   ~Server();
 
-  // Returns when every thread listens, or with the first thread's error: nothing is left running
-  // then. REQUIRES: called once.
+  // Opens all sockets, or adopts those that a predecessor or the service manager (`activated`,
+  // which then stand for all of options.listeners) passed. What of them isn't asked for is closed,
+  // and told in warnings(). Errors: as of io::OpenListener().
+  absl::Status Open(std::vector<PassedSocket> inherited = {},
+                    std::vector<ActivatedSocket> activated = {});
+
+  // Starts the threads, up to the point where each has its loop, and nothing is accepted yet. With
+  // an error nothing is left running.
   absl::Status Start();
 
-  // The real address, after Start().
-  const io::Endpoint& address() const { return address_; }
-  // The request that the service counts ("receive", "line", "64 bytes", ...).
-  std::string request_unit() const;
+  // Accepts, from now on.
+  absl::Status Serve();
+
+  // The real addresses, after Open().
+  const std::vector<OpenedListener>& listeners() const;
+  // What went not quite as it was asked for, after Open(): one sentence each.
+  const std::vector<std::string>& warnings() const;
+  // Copies of the listeners' descriptors, for a successor: they stay open until the server is gone.
+  std::vector<PassedSocket> SocketsToPass() const;
 
   // Stops accepting, answers what is under way, sends FIN on each connection, and resets those that
   // the peer has not closed by the drain deadline. Returns at once; Wait() waits.
   void Drain() noexcept;
+  // Stops accepting, and returns when every thread has; serves on whoever is connected, until the
+  // last has closed. The sockets live on with a successor.
+  void Retire();
   // Ends a drain early: resets what is left.
   void Abort() noexcept;
+
+  // What all threads did so far; what a thread that is busy for longer than 200 ms did, as it was
+  // asked last. By thread, if asked for.
+  ServerSummary Snapshot(std::vector<ServerSummary>* by_thread = nullptr);
 
   // Waits until every thread ended, and adds up. A thread that failed gives its error.
   absl::Status Wait(ServerSummary* summary);
@@ -71,7 +147,6 @@ class Server {
  private:
   struct Shared;
   ServerOptions options_;
-  io::Endpoint address_;
   std::unique_ptr<Shared> shared_;
 };
 

@@ -13,4 +13,8 @@ nlohmann::ordered_json ReadyJson(const ServerOptions& options, const Server& ser
 nlohmann::ordered_json SummaryJson(const ServerOptions& options, const Server& server,
                                    const ServerSummary& summary);
 
+// How a server stands: the summary so far, event "status", with what the kernel says about its
+// listeners and connections ("kernel"), the largest queues first.
+nlohmann::ordered_json StatusJson(const ServerOptions& options, Server& server);
+
 }  // namespace server

@@ -37,15 +37,6 @@ absl::StatusOr<int> Option(int fd, int option) {
   return OptionError(fd, errno);
 }
 
-std::string UnixAddress(const sockaddr_un& address, socklen_t size) {
-  const size_t bytes = size - offsetof(sockaddr_un, sun_path);
-  if (address.sun_path[0] == '\0') {
-    return absl::StrCat("@", std::string(address.sun_path + 1, bytes - 1));
-  }
-  // The NUL at the end is counted, but where the path fills the field there is none.
-  return {address.sun_path, strnlen(address.sun_path, bytes)};
-}
-
 }  // namespace
 
 std::string SocketKind::ToString() const {
@@ -79,12 +70,11 @@ absl::StatusOr<SocketKind> InspectSocket(int fd) {
   if (getsockname(fd, address, &size) != 0) return OptionError(fd, errno);
   bool bound = true;
   if (kind.family == AF_INET || kind.family == AF_INET6) {
-    const io::Endpoint endpoint(address, size);
-    bound = endpoint.port() != 0;
-    kind.address = endpoint.ToString();
+    bound = reinterpret_cast<const sockaddr_in&>(storage).sin_port != 0;  // in IPv6's place too
+    kind.address = io::AddressText(address, size);
   } else if (kind.family == AF_UNIX) {
     bound = size > offsetof(sockaddr_un, sun_path);
-    if (bound) kind.address = UnixAddress(reinterpret_cast<const sockaddr_un&>(storage), size);
+    if (bound) kind.address = io::AddressText(address, size);
   }
   if (kind.type != SOCK_DGRAM && !kind.listening) {
     socklen_t peer_size = sizeof(storage);

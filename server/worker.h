@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <utility>
@@ -15,64 +16,116 @@
 
 namespace server {
 
-enum class Phase { kServing, kDraining, kAborting };
+enum class Phase : uint8_t {
+  kWaiting,   // not accepting yet
+  kServing,
+  kRetiring,  // a successor accepts; serving those that are connected
+  kDraining,
+  kAborting,
+};
 
-// What the threads of a server share with the one that started it.
+// How the thread that started a server and its workers talk.
 class Control {
  public:
+  explicit Control(uint32_t threads) : wakes_(threads), reports_(threads) {}
+
   Phase phase() const { return phase_.load(std::memory_order_acquire); }
   void SetPhase(Phase phase) {
     phase_.store(phase, std::memory_order_release);
-    const std::lock_guard lock(mutex_);
-    for (auto& wake : wakes_) wake();
+    changed_.notify_all();
+    WakeAll();
   }
-  // A loop that SetPhase() has to wake; it stays until the threads are joined or Remove()d.
-  size_t AddWake(std::function<void()> wake) {
-    const std::lock_guard lock(mutex_);
-    wakes_.push_back(std::move(wake));
-    return wakes_.size() - 1;
+  // Waits while the phase is kWaiting. For workers.
+  void AwaitServing() {
+    std::unique_lock lock(mutex_);
+    while (phase() == Phase::kWaiting) changed_.wait_for(lock, std::chrono::milliseconds(20));
   }
-  void RemoveWake(size_t index) {
+
+  // A worker's: how it is woken, until {} is given.
+  void SetWake(uint32_t thread, std::function<void()> wake) {
     const std::lock_guard lock(mutex_);
-    wakes_[index] = [] {};
+    wakes_[thread] = std::move(wake);
+  }
+
+  // A worker reports when it sees a number that it has not reported for.
+  uint64_t asked() const { return asked_.load(std::memory_order_relaxed); }
+  void Report(uint32_t thread, uint64_t asked, bool listening, ServerSummary summary) {
+    {
+      const std::lock_guard lock(mutex_);
+      reports_[thread] = {asked, listening, std::move(summary)};
+    }
+    changed_.notify_all();
+  }
+
+  struct Reported {
+    uint64_t asked = 0;
+    bool listening = true;
+    ServerSummary summary;
+  };
+  // Asks every worker for a report, and waits for them until `patience` has passed.
+  std::vector<Reported> AskAll(std::chrono::milliseconds patience) {
+    const uint64_t asked = asked_.fetch_add(1) + 1;
+    WakeAll();
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, patience, [&] {
+      return std::all_of(reports_.begin(), reports_.end(),
+                         [&](const Reported& report) { return report.asked >= asked; });
+    });
+    return reports_;
   }
 
  private:
-  std::atomic<Phase> phase_{Phase::kServing};
-  std::mutex mutex_;
-  std::vector<std::function<void()>> wakes_;
-};
-
-// One thread's work: a loop with the service on it, from opening to the last close.
-template <class Loop, class Service>
-class Worker {
- public:
-  Worker(const ServerOptions& options, Service& service, Control& control)
-      : options_(options),
-        control_(control),
-        responder_(service),
-        loop_(responder_, options.loop) {}
-
-  absl::StatusOr<io::Endpoint> Open(const io::Endpoint& at, bool share_port) {
-    absl::Status opened = loop_.Open();
-    if (!opened.ok()) return opened;
-    return loop_.Listen(at, {.backlog = options_.backlog, .reuse_port = share_port});
+  void WakeAll() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& wake : wakes_) {
+      if (wake) wake();
+    }
   }
 
-  // Serves until the phase says otherwise, then drains. Fills `summary` also where it fails.
-  absl::Status Run(ServerSummary* summary) {
-    const size_t wake = control_.AddWake([this] { loop_.Wake(); });
+  std::atomic<Phase> phase_{Phase::kWaiting};
+  std::atomic<uint64_t> asked_{0};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::function<void()>> wakes_;
+  std::vector<Reported> reports_;
+};
+
+// One thread's work: a loop with the services on it, from opening to the last close.
+template <template <class> class LoopFor>
+class Worker {
+ public:
+  using Loop = LoopFor<Responder>;
+
+  Worker(Common& common, Control& control, uint32_t thread)
+      : common_(common),
+        control_(control),
+        thread_(thread),
+        responder_(common, thread),
+        loop_(responder_, common.options.loop) {}
+
+  absl::Status Open() { return loop_.Open(); }
+
+  // Serves on `sockets`, which are the loop's from now on, until the phase says otherwise, then
+  // drains. Fills `summary` also where it fails.
+  absl::Status Run(const std::vector<io::ListenOptions>& sockets, ServerSummary* summary) {
+    control_.AwaitServing();
+    control_.SetWake(thread_, [this] { loop_.Wake(); });
     absl::Status status;
-    while (status.ok() && control_.phase() == Phase::kServing) status = loop_.RunOnce(io::kForever);
-    if (status.ok()) status = Drain(summary);
-    control_.RemoveWake(wake);
-    loop_.Shutdown();
-    summary->io = loop_.counters();
-    if constexpr (requires { loop_.features(); }) {
-      summary->features = loop_.features().ToString();
+    for (const io::ListenOptions& socket : sockets) {
+      if (control_.phase() != Phase::kServing) break;
+      if (status.ok()) status = loop_.Listen(common_.listeners[socket.tag].at, socket).status();
     }
-    summary->requests = responder_.requests();
-    summary->cpu_ns = stats::ThreadCpuNanos();
+    while (status.ok() && control_.phase() <= Phase::kServing) status = Turn();
+    if (status.ok() && control_.phase() == Phase::kRetiring) status = Retire();
+    const uint64_t open = loop_.connections();
+    uint64_t aborted = 0;
+    if (status.ok()) status = Drain(&aborted);
+    control_.SetWake(thread_, {});
+    loop_.Shutdown();
+    *summary = Summary();
+    summary->open = open;
+    summary->aborted_at_deadline = aborted;
+    control_.Report(thread_, UINT64_MAX, false, *summary);
     return status;
   }
 
@@ -81,32 +134,72 @@ class Worker {
   // How often a drain looks at its deadline.
   static constexpr std::chrono::milliseconds kGlance{20};
 
-  absl::Status Drain(ServerSummary* summary) {
+  // A turn of the loop, and what is due besides.
+  absl::Status Turn(io::Nanos at_most = io::kForever) {
+    io::Nanos timeout = at_most;
+    const int64_t next = responder_.NextTick();
+    if (next != Responder::kNever) {
+      timeout = std::min(timeout, io::Nanos(std::max<int64_t>(0, next - Responder::Now())));
+    }
+    const absl::Status status = loop_.RunOnce(timeout);
+    if (responder_.NextTick() != Responder::kNever) {
+      const int64_t now = Responder::Now();
+      if (now >= responder_.NextTick()) responder_.Tick(loop_, now);
+    }
+    if (control_.asked() != reported_) {
+      reported_ = control_.asked();
+      control_.Report(thread_, reported_, loop_.listening() > 0, Summary());
+    }
+    return status;
+  }
+
+  ServerSummary Summary() const {
+    ServerSummary summary;
+    summary.io = loop_.counters();
+    if constexpr (requires { loop_.features(); }) summary.features = loop_.features().ToString();
+    summary.requests = responder_.requests();
+    summary.refusals = responder_.refusals();
+    summary.open = loop_.connections();
+    summary.delayed = responder_.delayed();
+    summary.cpu_ns = stats::ThreadCpuNanos();
+    return summary;
+  }
+
+  absl::Status Retire() {
     loop_.StopListening();
-    summary->open_at_drain = loop_.connections();
-    const auto deadline = Clock::now() + options_.drain_deadline;
+    absl::Status status;
+    while (status.ok() && control_.phase() == Phase::kRetiring &&
+           (loop_.connections() > 0 || loop_.listening() > 0 || responder_.delayed() > 0)) {
+      status = Turn();
+    }
+    return status;
+  }
+
+  absl::Status Drain(uint64_t* aborted) {
+    const auto deadline = Clock::now() + common_.options.drain_deadline;
     const auto in_time = [&] {
       return control_.phase() != Phase::kAborting && Clock::now() < deadline;
     };
-    // What has arrived is answered before the FIN goes out.
-    for (uint64_t seen = ~0ull; in_time() && loop_.counters().received_bytes != seen;) {
+    // What has arrived is answered before the FIN goes out: datagrams first, whose sockets close.
+    absl::Status status = loop_.RunOnce(io::Nanos::zero());
+    loop_.StopListening();
+    for (uint64_t seen = ~0ull; status.ok() && in_time() && loop_.counters().received_bytes != seen;) {
       seen = loop_.counters().received_bytes;
-      const absl::Status status = loop_.RunOnce(io::Nanos::zero());
-      if (!status.ok()) return status;
+      status = loop_.RunOnce(io::Nanos::zero());
     }
+    while (status.ok() && in_time() && responder_.delayed() > 0) status = Turn(kGlance);
     loop_.ForEachConnection([this](io::Connection& c) { loop_.End(c); });
-    while (loop_.connections() > 0 && in_time()) {
-      const absl::Status status = loop_.RunOnce(kGlance);
-      if (!status.ok()) return status;
-    }
-    summary->aborted_at_deadline = loop_.connections();
-    return absl::OkStatus();
+    while (status.ok() && in_time() && loop_.connections() > 0) status = Turn(kGlance);
+    *aborted = loop_.connections();
+    return status;
   }
 
-  const ServerOptions& options_;
+  Common& common_;
   Control& control_;
-  Responder<Service> responder_;
+  const uint32_t thread_;
+  Responder responder_;
   Loop loop_;
+  uint64_t reported_ = 0;
 };
 
 }  // namespace server

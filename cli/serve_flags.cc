@@ -1,0 +1,184 @@
+#include "cli/serve_flags.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/common.h"
+#include "cli/suggest.h"
+#include "cli/values.h"
+#include "io/endpoint.h"
+
+namespace cli {
+namespace {
+
+constexpr int64_t kHourNs = 3'600'000'000'000;
+
+absl::Status Named(const char* flag, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(flag, ": ", std::string(status.message())));
+}
+
+// "SERVICE=ADDRESS".
+absl::StatusOr<server::ListenSpec> ParseListen(const std::string& text) {
+  const std::vector<std::string> services = server::ServiceNames();
+  const size_t equals = text.find('=');
+  const std::string service = text.substr(0, std::min(equals, text.size()));
+  if (equals == std::string::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", text, "' names no service; write SERVICE=ADDRESS, such as echo=9999 or "
+        "counter=unix:/run/c.sock"));
+  }
+  if (std::find(services.begin(), services.end(), service) == services.end()) {
+    return absl::InvalidArgumentError(absl::StrCat("there is no service '", service, "'; it is ",
+                                                   absl::StrJoin(services, ", ")));
+  }
+  auto at = io::Resolve(text.substr(equals + 1));
+  if (!at.ok()) return at.status();
+  return server::ListenSpec{.service = service, .at = *at};
+}
+
+absl::Status SetListeners(const ServeFlags& f, bool address_given, server::ServerOptions* options) {
+  if (address_given) {
+    auto at = io::Resolve(f.address);
+    if (!at.ok()) return at.status();
+    options->listeners.push_back({.service = f.service, .at = *at});
+  }
+  for (const std::string& text : f.listen) {
+    auto spec = ParseListen(text);
+    if (!spec.ok()) return Named("--listen", spec.status());
+    options->listeners.push_back(*spec);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetUnixAccess(const ServeFlags& f, server::UnixAccess* access) {
+  if (!f.unix_mode.empty()) {
+    auto mode = server::ParseUnixMode(f.unix_mode);
+    if (!mode.ok()) return Named("--unix-mode", mode.status());
+    access->mode = *mode;
+  }
+  if (!f.unix_owner.empty()) {
+    auto owner = server::ParseUnixOwner(f.unix_owner);
+    if (!owner.ok()) return Named("--unix-owner", owner.status());
+    access->owner = *owner;
+  }
+  if (!f.allow_uid.empty()) {
+    auto users = server::ParseUsers(f.allow_uid);
+    if (!users.ok()) return Named("--allow-uid", users.status());
+    access->uids = *users;
+  }
+  if (!f.allow_gid.empty()) {
+    auto groups = server::ParseGroups(f.allow_gid);
+    if (!groups.ok()) return Named("--allow-gid", groups.status());
+    access->gids = *groups;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void DeclareServe(Flags& flags, ServeFlags& f) {
+  flags
+      .Positional("ADDRESS", &f.address,
+                  "where to listen: 9999 (loopback), HOST:PORT, [IPV6]:PORT, *:PORT (IPv6 and "
+                  "IPv4), udp://HOST:PORT, mptcp://HOST:PORT, unix:PATH, unix:@NAME, "
+                  "unix-seqpacket:PATH, unix-dgram:PATH; port 0 picks a free one")
+      .Group("Serving")
+      .Choice("-b,--backend", &f.backend, BackendChoices(),
+              "the event loop; auto is io_uring where it runs, else epoll")
+      .Choice("--service", &f.service, server::ServiceNames(),
+              "echo: what came; counter: the next number for each line; greet: says hello, closes; "
+              "reply: a fixed text; discard: nothing; chargen: characters without end; delay: an "
+              "echo, later")
+      .Repeated("--listen SERVICE=ADDRESS", &f.listen,
+                "a listener more, or instead of ADDRESS; as often as you like")
+      .Text("--reply-text TEXT", &f.reply_text, "what reply answers")
+      .Text("--delay TIME", &f.delay,
+            "how late delay answers: 5ms, 1ms..10ms (uniform), exp:5ms (mean), normal:5ms,1ms")
+      .Count("-t,--threads", &f.threads, {1, 1024},
+             "each has a loop, and a SO_REUSEPORT socket of each listener (Unix: one for all)")
+      .Text("--cpus LIST", &f.cpus, "pin thread i to the i-th of these CPUs (0,2-3)")
+      .Bytes("-s,--size", &f.message_bytes, {1, 1ull << 40},
+             "the size of a request (echo, reply, discard, chargen, delay), for counting them; "
+             "without it, a receive is a request")
+      .Switch("--json", &f.json, "the ready line, status and summary as JSON, a line each")
+      .Group("Limits")
+      .Count(
+          "--backlog", &f.backlog, {1, 1 << 30},
+          "connections that may wait to be accepted, a listener; the kernel caps it at somaxconn")
+      .Count("--connections-max", &f.connections_max, {1, 16'000'000},
+             "stop accepting at so many; divided among the threads")
+      .Count("--connections-per-source", &f.connections_per_source, {0, 16'000'000},
+             "from one IPv4 address, or IPv6 /64; 0: any number")
+      .Duration("--idle-timeout", &f.idle_ns, {0, 1000 * kHourNs},
+                "close a connection on which nothing came or left for so long; 0: never")
+      .Duration("--stall-timeout", &f.stall_ns, {0, 1000 * kHourNs},
+                "reset a peer that reads nothing of what waits for it for so long; 0: never")
+      .Bytes("--pending-bytes", &f.pending_bytes, {1024, 1 << 30},
+             "stop receiving from a connection that has so much unsent")
+      .Bytes("--recv-buffer-bytes", &f.recv_buffer_bytes, {64, 16 << 20},
+             "the size of a receive buffer: longer messages are dropped")
+      .Count("--recv-buffers", &f.recv_buffers, {1, 32768},
+             "io_uring: receive buffers, a thread (epoll has one)")
+      .Duration("--drain", &f.drain_ns, {0, kHourNs},
+                "on SIGTERM: how long connections may take to end")
+      .Group("Access")
+      .Repeated("--allow CIDR,...", &f.allow,
+                "only these sources; a denied one gets no answer to its SYN")
+      .Repeated("--deny CIDR,...", &f.deny, "not these sources; wins over --allow")
+      .Text("--unix-mode MODE", &f.unix_mode, "of Unix paths, octal; 0600 without it")
+      .Text("--unix-owner USER:GROUP", &f.unix_owner, "of Unix paths")
+      .Text("--allow-uid LIST", &f.allow_uid, "only Unix peers of these users ...")
+      .Text("--allow-gid LIST", &f.allow_gid, "... or of these groups")
+      .Text("--user USER:GROUP", &f.user, "become this user once all is bound")
+      .Group("Operation")
+      .Text("--takeover PATH", &f.takeover,
+            "take the listeners from the server that waits at this Unix path (or @NAME), if one "
+            "does, and wait there for a successor")
+      .Text("--metrics ADDRESS", &f.metrics, "serve /metrics for Prometheus and /status there")
+      .Switch("--log-connections", &f.log_connections,
+              "a line on stderr for each peer that comes or goes, at most 1000/s")
+      .Example("ringside serve", "echo on 127.0.0.1:9999")
+      .Example("ringside serve '*:7' --backend epoll --threads 2", "on every interface")
+      .Example("ringside serve --listen echo=udp://9999 --listen counter=unix:/run/c.sock",
+               "several at once")
+      .Example("ringside serve 0 --service counter --json", "a free port, told in the ready line")
+      .Example("ringside serve 9999 --takeover @ringside", "again: replaces the first, losing nothing");
+}
+
+absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool address_given) {
+  server::ServerOptions options;
+  absl::Status status = SetListeners(f, address_given, &options);
+  if (!status.ok()) return status;
+  if (!f.cpus.empty()) {
+    auto cpus = ParseCpuList(f.cpus);
+    if (!cpus.ok()) return cpus.status();
+    options.cpus = *cpus;
+  }
+  const auto delay = ParseDelay(f.delay);
+  if (!delay.ok()) return Named("--delay", delay.status());
+  if (f.reply_text.empty()) {
+    return absl::InvalidArgumentError("--reply-text: the text is empty; give at least one character");
+  }
+  auto access = server::AccessList::Parse(f.allow, f.deny);
+  if (!access.ok()) return access.status();
+  options.access = *std::move(access);
+  status = SetUnixAccess(f, &options.unix_access);
+  if (!status.ok()) return status;
+
+  options.threads = static_cast<uint32_t>(f.threads);
+  options.backlog = static_cast<int>(f.backlog);
+  options.service = {.message_bytes = f.message_bytes, .text = f.reply_text, .delay = *delay};
+  options.loop.recv_buffer_bytes = static_cast<uint32_t>(f.recv_buffer_bytes);
+  options.loop.recv_buffers = static_cast<uint32_t>(f.recv_buffers);
+  options.loop.pending_bytes_max = static_cast<uint32_t>(f.pending_bytes);
+  options.loop.connections_max =
+      static_cast<uint32_t>((f.connections_max + f.threads - 1) / f.threads);
+  options.connections_per_source = static_cast<uint32_t>(f.connections_per_source);
+  options.idle_timeout = io::Nanos(f.idle_ns);
+  options.stall_timeout = io::Nanos(f.stall_ns);
+  options.drain_deadline = io::Nanos(f.drain_ns);
+  return options;
+}
+
+}  // namespace cli

@@ -1,0 +1,195 @@
+#include "server/listeners.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "io/errors.h"
+#include "io/sockets.h"
+#include "server/service_host.h"
+#include "server/socket_filter.h"
+
+namespace server {
+namespace {
+
+constexpr size_t kSmallFilter = 512;  // instructions: fits in any net.core.optmem_max
+
+// Attaches the access list to sockets, and says once where that doesn't work.
+class Filters {
+ public:
+  Filters(const AccessList& access, std::vector<std::string>* warnings)
+      : access_(access), filter_(SocketFilter::Compile(access)), warnings_(warnings) {}
+
+  // Whether the socket has a filter now.
+  bool Attach(int fd) {
+    if (filter_.program.empty()) {
+      SocketFilter::Detach(fd);  // a predecessor's
+      return false;
+    }
+    absl::Status status = filter_.Attach(fd);
+    if (absl::IsResourceExhausted(status) && filter_.program.size() > kSmallFilter) {
+      filter_ = SocketFilter::Compile(access_, kSmallFilter);
+      status = filter_.Attach(fd);
+    }
+    if (status.ok()) return true;
+    Warn(absl::StrCat("the access list is checked after the handshake only: ",
+                      std::string(status.message())));
+    return false;
+  }
+
+ private:
+  void Warn(std::string what) {
+    if (std::exchange(warned_, true)) return;
+    warnings_->push_back(std::move(what));
+  }
+
+  const AccessList& access_;
+  SocketFilter filter_;
+  std::vector<std::string>* warnings_;
+  bool warned_ = false;
+};
+
+absl::Status ApplyUnixAccess(const UnixAccess& access, ListenerSockets* listener) {
+  const std::string path = listener->at.path();
+  if (path.empty()) return absl::OkStatus();
+  struct stat file;
+  if (stat(path.c_str(), &file) == 0) {
+    listener->device = file.st_dev;
+    listener->inode = file.st_ino;
+  }
+  if (!access.mode && !access.owner.uid && !access.owner.gid) return absl::OkStatus();
+  return access.ApplyTo(path);
+}
+
+absl::Status OpenSockets(const ServerOptions& options, Filters& filters, ListenerSockets* listener) {
+  const io::Endpoint& asked = listener->spec.at;
+  const bool shares = options.threads > 1 && !asked.is_unix();  // by SO_REUSEPORT
+  if (shares) {
+    const absl::Status unused = io::CheckUnused(asked);
+    if (!unused.ok()) return unused;
+  }
+  listener->at = asked;
+  const uint32_t count = asked.is_unix() ? 1 : options.threads;
+  for (uint32_t i = 0; i < count; ++i) {
+    // The first finds the port where port 0 was asked for.
+    auto fd = io::OpenListener(listener->at, {.backlog = options.backlog, .reuse_port = shares},
+                               /*nonblocking=*/true, [&](int socket) {
+                                 if (!asked.is_unix()) listener->filtered = filters.Attach(socket);
+                                 return absl::OkStatus();
+                               });
+    if (!fd.ok()) return fd.status();
+    listener->sockets.emplace_back(*fd);
+    const auto local = io::LocalEndpoint(*fd);
+    if (!local.ok()) return local.status();
+    listener->at = *local;
+  }
+  return asked.is_unix() ? ApplyUnixAccess(options.unix_access, listener) : absl::OkStatus();
+}
+
+absl::Status Adopt(UniqueFd fd, Filters& filters, ListenerSockets* listener) {
+  const auto local = io::LocalEndpoint(fd.get());
+  if (!local.ok()) return local.status();
+  listener->at = *local;
+  listener->inherited = true;
+  if (!local->is_unix()) listener->filtered = filters.Attach(fd.get());
+  struct stat file;
+  if (!local->path().empty() && stat(local->path().c_str(), &file) == 0) {
+    listener->device = file.st_dev;
+    listener->inode = file.st_ino;
+  }
+  listener->sockets.push_back(std::move(fd));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ListenerSockets>> AdoptActivated(const ServerOptions& options,
+                                                            std::vector<ActivatedSocket> activated,
+                                                            Filters& filters) {
+  std::vector<ListenerSockets> listeners;
+  for (ActivatedSocket& socket : activated) {
+    ListenerSockets& listener = listeners.emplace_back();
+    const bool named = ServiceHost::NumberOf(socket.name) != ServiceHost::kNone;
+    listener.spec.service = named ? socket.name : options.listeners.front().service;
+    const absl::Status adopted = Adopt(UniqueFd(socket.fd), filters, &listener);
+    if (!adopted.ok()) return adopted;
+    listener.spec.at = listener.at;
+    listener.inode = 0;  // the path is the manager's
+  }
+  return listeners;
+}
+
+}  // namespace
+
+std::string TakeoverLabel(const ListenSpec& spec) {
+  return absl::StrCat(spec.service, "=", spec.at.ToString());
+}
+
+absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(
+    const ServerOptions& options, std::vector<PassedSocket> inherited,
+    std::vector<ActivatedSocket> activated, std::vector<std::string>* warnings) {
+  Filters filters(options.access, warnings);
+  if (!activated.empty()) return AdoptActivated(options, std::move(activated), filters);
+  std::vector<ListenerSockets> listeners;
+  for (const ListenSpec& spec : options.listeners) {
+    ListenerSockets& listener = listeners.emplace_back();
+    listener.spec = spec;
+    for (PassedSocket& passed : inherited) {
+      if (passed.fd < 0 || passed.label != TakeoverLabel(spec)) continue;
+      const absl::Status adopted =
+          Adopt(UniqueFd(std::exchange(passed.fd, -1)), filters, &listener);
+      if (!adopted.ok()) return adopted;
+    }
+    if (!listener.sockets.empty()) continue;
+    const absl::Status opened = OpenSockets(options, filters, &listener);
+    if (!opened.ok()) return opened;
+  }
+  for (const PassedSocket& passed : inherited) {
+    if (passed.fd < 0) continue;
+    close(passed.fd);
+    warnings->push_back(absl::StrCat("the predecessor's ", passed.label,
+                                     " is not served any more: no --listen asks for it"));
+  }
+  return listeners;
+}
+
+absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(uint32_t thread,
+                                                                          uint32_t threads,
+                                                                          uint64_t tag,
+                                                                          int backlog) const {
+  std::vector<io::ListenOptions> mine;
+  const auto add = [&](const UniqueFd& socket, bool shared) {
+    mine.push_back({.backlog = backlog,
+                    .tag = tag,
+                    .fd = fcntl(socket.get(), F_DUPFD_CLOEXEC, 3),
+                    .shared = shared});
+    return mine.back().fd >= 0;
+  };
+  bool enough = true;
+  if (sockets.size() < threads) {
+    // Fewer sockets than threads: some threads share one.
+    const size_t which = thread % sockets.size();
+    enough = add(sockets[which], sockets.size() + which < threads);
+  } else {
+    for (size_t i = thread; i < sockets.size(); i += threads) enough = enough && add(sockets[i], false);
+  }
+  if (enough) return mine;
+  const int error = errno;
+  for (const io::ListenOptions& each : mine) {
+    if (each.fd >= 0) close(each.fd);
+  }
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "no file descriptor is left for a listener: ", io::ErrnoName(error), "; raise the limit (ulimit -n)"));
+}
+
+void ListenerSockets::RemovePath() const {
+  const std::string path = at.path();
+  struct stat file;
+  if (path.empty() || inode == 0 || lstat(path.c_str(), &file) != 0) return;
+  if (file.st_dev == device && file.st_ino == inode) unlink(path.c_str());
+}
+
+}  // namespace server
