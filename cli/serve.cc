@@ -14,7 +14,6 @@
 #include "cli/signals.h"
 #include "cli/subcommands.h"
 #include "io/endpoint.h"
-#include "io/sockets.h"
 #include "io/threads.h"
 #include "report/text.h"
 #include "server/admin.h"
@@ -122,10 +121,7 @@ class ServeProcess {
     if (flags_.metrics.empty()) return absl::OkStatus();
     const auto at = io::Resolve(flags_.metrics);
     if (!at.ok()) return at.status();
-    if (at->is_datagram() || at->keeps_messages()) {
-      return absl::InvalidArgumentError("--metrics: HTTP needs a TCP or unix: address");
-    }
-    const auto fd = io::OpenListener(*at, {.backlog = 64}, /*nonblocking=*/true);
+    const auto fd = server::OpenAdminListener(*at);
     if (!fd.ok()) return fd.status();
     *listener = *fd;
     return absl::OkStatus();

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "io/errors.h"
+#include "io/sockets.h"
 #include "server/http_request.h"
 
 namespace server {
@@ -251,6 +252,14 @@ class AdminServer::Loop {
 
 AdminServer::AdminServer(int listener, int wake, std::vector<AdminPage> pages, AdminOptions options)
     : listener_(listener), wake_(wake), pages_(std::move(pages)), options_(options) {}
+
+absl::StatusOr<int> OpenAdminListener(const io::Endpoint& at) {
+  if (at.keeps_messages()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(at.ToString(), " can't carry HTTP; give a TCP or unix: address"));
+  }
+  return io::OpenListener(at, {.backlog = 64}, /*nonblocking=*/true);
+}
 
 absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(int listener,
                                                                 std::vector<AdminPage> pages,

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "io/endpoint.h"
 
 namespace server {
 
@@ -43,6 +44,10 @@ struct AdminCounts {
   uint64_t cut_off = 0;        // at the deadline
   uint64_t accept_pauses = 0;  // no descriptor or memory: accepting stopped for 100 ms
 };
+
+// A socket for AdminServer::Start() at a TCP or Unix stream address. Errors: as of
+// io::OpenListener(); InvalidArgument for datagrams and messages, which carry no HTTP.
+absl::StatusOr<int> OpenAdminListener(const io::Endpoint& at);
 
 // HTTP/1.1 for people and scrapers: GET and HEAD of its pages and of "/", which lists them; each
 // connection closes after one reply. 404 for another path, 405 for another method, 431 for a head

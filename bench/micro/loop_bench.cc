@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "io/null_loop.h"
-#include "server/responder.h"
+#include "server/one_service.h"
 #include "services/counter.h"
 #include "services/echo.h"
 
@@ -17,9 +17,8 @@ namespace {
 // The static path: the loop's type is known at compile time, as in a worker thread.
 template <class Service>
 void MessageThroughNullLoop(benchmark::State& state, std::string_view message) {
-  Service service(services::ServiceOptions{.message_bytes = message.size()});
-  server::Responder<Service> responder(service);
-  io::NullLoop<server::Responder<Service>> loop(responder);
+  server::OneService server(Service::kName, {.message_bytes = message.size()});
+  io::NullLoop<server::Responder> loop(*server.responder);
   if (!loop.Open().ok()) return state.SkipWithError("NullLoop::Open");
   io::Connection& connection = loop.OpenFed();
   for (auto _ : state) {

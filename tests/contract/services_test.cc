@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "server/responder.h"
+#include "server/one_service.h"
 #include "services/all.h"
 #include "tests/contract/harness.h"
 
@@ -17,8 +17,7 @@ class Ends {
   static constexpr uint64_t kUnderWay = 8;
 
   Ends(const services::ServiceOptions& options, uint64_t requests, uint64_t connections)
-      : service_(options),
-        responder_(service_),
+      : server_(Service::kName, options),
         client_(options),
         message_bytes_(options.message_bytes),
         requests_(requests),
@@ -32,15 +31,15 @@ class Ends {
   };
   std::vector<Client>& clients() { return clients_; }
   typename Service::Tally& tally() { return client_.tally; }
-  uint64_t requests() const { return responder_.requests(); }
+  uint64_t requests() const { return server_.requests(); }
 
   void OnOpen(auto& loop, io::Connection& c) noexcept {
-    if (c.accepted) return responder_.OnOpen(loop, c);
+    if (c.accepted) return server_.responder->OnOpen(loop, c);
     client_.OnOpen(clients_[c.tag].session, c.tag);
     Request(loop, c);
   }
   void OnReceive(auto& loop, io::Connection& c, io::Bytes in) noexcept {
-    if (c.accepted) return responder_.OnReceive(loop, c, in);
+    if (c.accepted) return server_.responder->OnReceive(loop, c, in);
     Client& client = clients_[c.tag];
     client.heard += io::AsText(in);
     const services::Received received = client_.OnReceive(client.session, in);
@@ -53,18 +52,18 @@ class Ends {
     Request(loop, c);
   }
   void OnEnd(auto& loop, io::Connection& c) noexcept {
-    if (c.accepted) return responder_.OnEnd(loop, c);
+    if (c.accepted) return server_.responder->OnEnd(loop, c);
     clients_[c.tag].ended = true;
     loop.Close(c);
   }
   void OnDrained(auto& loop, io::Connection& c) noexcept {
-    if (c.accepted) return responder_.OnDrained(loop, c);
+    if (c.accepted) return server_.responder->OnDrained(loop, c);
     if (Service::kExchange != Exchange::kSink) return;
     clients_[c.tag].replies = clients_[c.tag].requested;
     Request(loop, c);
   }
   void OnClose(auto& loop, io::Connection& c, int error) noexcept {
-    if (c.accepted) return responder_.OnClose(loop, c, error);
+    if (c.accepted) return server_.responder->OnClose(loop, c, error);
     EXPECT_EQ(error, 0) << c.tag;
     clients_[c.tag].closed = true;
   }
@@ -87,8 +86,7 @@ class Ends {
     if (client.replies == requests_) loop.End(c);
   }
 
-  Service service_;
-  server::Responder<Service> responder_;
+  server::OneService server_;
   typename Service::Client client_;
   const uint64_t message_bytes_, requests_;
   std::vector<Client> clients_;

@@ -24,6 +24,46 @@ TEST(Resolve, ReadsWhatPeopleType) {
   EXPECT_EQ(Resolved("0"), "127.0.0.1:0");
 }
 
+TEST(Resolve, ReadsTransports) {
+  EXPECT_EQ(Resolved("udp://9999"), "udp://127.0.0.1:9999");
+  EXPECT_EQ(Resolved("udp:[::1]:7"), "udp://[::1]:7");
+  EXPECT_EQ(Resolved("mptcp://9999"), "mptcp://127.0.0.1:9999");
+  EXPECT_EQ(Resolved("*:9999"), "*:9999");
+  EXPECT_EQ(Resolved("udp://*:9999"), "udp://*:9999");
+  EXPECT_EQ(Resolved("unix:/run/x.sock"), "unix:/run/x.sock");
+  EXPECT_EQ(Resolved("unix:///run/x.sock"), "unix:/run/x.sock");
+  EXPECT_EQ(Resolved("unix:relative"), "unix:relative");
+  EXPECT_EQ(Resolved("unix:@name"), "unix:@name");
+  EXPECT_EQ(Resolved("unix-dgram:@name"), "unix-dgram:@name");
+  EXPECT_EQ(Resolved("unix-seqpacket:/x"), "unix-seqpacket:/x");
+}
+
+TEST(Resolve, KnowsHowLongAUnixPathMayBe) {
+  const std::string longest(107, 'p');
+  EXPECT_EQ(Resolve("unix:" + longest)->path(), longest);
+  EXPECT_EQ(Resolved("unix:@" + longest.substr(1)), "unix:@" + longest.substr(1));
+  const auto too_long = Resolve("unix:" + longest + "p");
+  ASSERT_FALSE(too_long.ok());
+  EXPECT_NE(too_long.status().ToString().find("has 108 bytes, and a Unix socket's has 107"),
+            std::string::npos)
+      << too_long.status();
+}
+
+TEST(EndpointTest, KnowsItsTransport) {
+  EXPECT_FALSE(Resolve("9999")->keeps_messages());
+  EXPECT_TRUE(Resolve("udp://9999")->is_datagram());
+  EXPECT_TRUE(Resolve("unix-dgram:@x")->is_datagram());
+  EXPECT_TRUE(Resolve("unix-dgram:@x")->is_unix());
+  EXPECT_FALSE(Resolve("unix-seqpacket:@x")->is_datagram());
+  EXPECT_TRUE(Resolve("unix-seqpacket:@x")->keeps_messages());
+  EXPECT_TRUE(Resolve("*:1")->dual_stack());
+  EXPECT_TRUE(Resolve("*:1")->is_wildcard());
+  EXPECT_FALSE(Resolve("[::]:1")->dual_stack());
+  EXPECT_EQ(Resolve("unix:@x")->port(), 0);
+  EXPECT_EQ(Resolve("unix:@x")->path(), "");
+  EXPECT_EQ(Resolve("unix:/x")->path(), "/x");
+}
+
 TEST(Resolve, KnowsServicesByName) {
   const std::string resolved = Resolved("localhost:http-alt");
   if (resolved.find("/etc/services") != std::string::npos) GTEST_SKIP() << resolved;
@@ -50,8 +90,10 @@ TEST(Resolve, SaysWhatIsWrong) {
       {"127.0.0.1:65536", "ports go from 0 to 65535"},
       {"127.0.0.1:99999999999999999999", "ports go from 0 to 65535"},
       {"127.0.0.1:no-such-service", "no TCP service is called 'no-such-service'"},
-      {"unix:/tmp/socket", "unix: addresses are not supported"},
-      {"udp:127.0.0.1:9", "udp: addresses are not supported"},
+      {"udp://127.0.0.1:no-such-service", "no UDP service is called 'no-such-service'"},
+      {"unix:", "the path is missing"},
+      {"unix:@", "the path is missing"},
+      {"vsock:1", "vsock: addresses are not supported"},
       {"http://127.0.0.1:9", "http: addresses are not supported"},
   };
   for (const Mistake& mistake : kMistakes) {

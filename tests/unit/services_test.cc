@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/null_loop.h"
-#include "server/responder.h"
+#include "server/one_service.h"
 #include "services/all.h"
 
 namespace services {
@@ -17,7 +17,7 @@ namespace {
 template <class Service>
 class Served {
  public:
-  explicit Served(const ServiceOptions& options = {}) : service_(options), responder_(service_) {
+  explicit Served(const ServiceOptions& options = {}) : server_(Service::kName, options) {
     EXPECT_TRUE(loop_.Open().ok());
   }
 
@@ -28,13 +28,12 @@ class Served {
     EXPECT_TRUE(loop_.RunOnce(io::Nanos::zero()).ok());
     return loop_.connections();
   }
-  uint64_t requests() const { return responder_.requests(); }
-  uint64_t violations() const { return responder_.violations(); }
+  uint64_t requests() const { return server_.requests(); }
+  uint64_t violations() const { return server_.violations(); }
 
  private:
-  Service service_;
-  server::Responder<Service> responder_;
-  io::NullLoop<server::Responder<Service>> loop_{responder_};
+  server::OneService server_;
+  io::NullLoop<server::Responder> loop_{*server_.responder};
 };
 
 TEST(EchoService, AnswersWithWhatItGot) {

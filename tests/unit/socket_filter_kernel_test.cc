@@ -68,11 +68,11 @@ io::Endpoint At(const std::string& address, uint16_t port) {
   if (address.find(':') == std::string::npos) {
     sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
     Check(inet_pton(AF_INET, address.c_str(), &in.sin_addr) == 1, address);
-    return {reinterpret_cast<const sockaddr*>(&in), sizeof(in)};
+    return {io::Transport::kTcp, reinterpret_cast<const sockaddr*>(&in), sizeof(in)};
   }
   sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
   Check(inet_pton(AF_INET6, address.c_str(), &in6.sin6_addr) == 1, address);
-  return {reinterpret_cast<const sockaddr*>(&in6), sizeof(in6)};
+  return {io::Transport::kTcp, reinterpret_cast<const sockaddr*>(&in6), sizeof(in6)};
 }
 
 // Who talks to whom: `denied` is refused by the list, `allowed` isn't.
