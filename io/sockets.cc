@@ -158,7 +158,7 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
     if (status.ok()) status = BindAndListen(*fd, at, options);
     if (status.ok()) return fd;
     close(*fd);
-    if (!absl::IsAlreadyExists(status) || std::chrono::steady_clock::now() > give_up) return status;
+    if (at.is_unix() || !absl::IsAlreadyExists(status) || std::chrono::steady_clock::now() > give_up) return status;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 }
