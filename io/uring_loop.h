@@ -760,7 +760,8 @@ class UringLoop {
     constexpr uint32_t kFrameBytes =
         sizeof(io_uring_recvmsg_out) + sizeof(sockaddr_un) + kControlBytes;
     const uint32_t count = std::min(options_.recv_buffers, kDatagramBuffers);
-    return datagram_buffers_.Open(&ring_, 1, count, options_.recv_buffer_bytes + kFrameBytes);
+    const uint32_t bytes = (options_.recv_buffer_bytes + kFrameBytes + 63) / 64 * 64;  // aligned
+    return datagram_buffers_.Open(&ring_, 1, count, bytes);
   }
 
   void ArmDatagrams(Listener& listener, uint32_t index) {
