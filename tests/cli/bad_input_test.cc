@@ -62,6 +62,9 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"DatagramSource", {"load", "unix-dgram:@x", "--service", "chargen"}, "speaks first"},
         Bad{"OneArm", {"compare", "--arm", "epoll"}, "two"},
         Bad{"UnknownArm", {"compare", "--arm", "epol", "--arm", "epoll"}, "'epol'"},
+        Bad{"UnixArmWithoutAddress",
+            {"compare", "--transport", "unix", "--arm", "a=cat {port}", "--arm", "epoll"},
+            "put {address}"},
         Bad{"ArmWithoutPort", {"compare", "--arm", "a=cat", "--arm", "epoll"}, "{port}"}),
     [](const auto& test) { return test.param.name; });
 
