@@ -72,13 +72,16 @@ TEST(Compare, PlaysOverEachTransport) {
   }
 }
 
-TEST(Compare, PlaysOurServerOverUnixStreams) {
-  for (const std::string transport : {"unix", "seqpacket"}) {
+TEST(Compare, PlaysOurServerOverEachTransport) {
+  for (const std::string transport : {"unix", "seqpacket", "udp", "unix-dgram"}) {
+    SCOPED_TRACE(transport);
     Ended ended;
     const Json json = CompareJson(
         {"--transport", transport, "--arm", "epoll", "--arm", "epoll", "--pairs", "1"}, &ended);
+    ASSERT_FALSE(json.is_discarded()) << ended.err;
     EXPECT_EQ(ended.exit_code, 5) << ended.err;
-    EXPECT_EQ(json["scenarios"][0]["pairs"].size(), 1u) << ended.err;
+    ASSERT_EQ(json["scenarios"][0]["pairs"].size(), 1u) << ended.err;
+    EXPECT_GT(json["scenarios"][0]["pairs"][0]["a"]["server_syscalls"].get<double>(), 0);
   }
 }
 
