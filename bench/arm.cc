@@ -4,17 +4,23 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 
@@ -36,8 +42,8 @@ sockaddr_in Loopback(uint16_t port) {
 }
 
 // A port that nobody listens on at the moment.
-uint16_t FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+uint16_t FreePort(int type) {
+  const int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
   sockaddr_in at = Loopback(0);
   socklen_t size = sizeof(at);
   (void)bind(fd, reinterpret_cast<sockaddr*>(&at), size);
@@ -46,12 +52,68 @@ uint16_t FreePort() {
   return ntohs(at.sin_port);
 }
 
-bool Accepts(uint16_t port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const sockaddr_in at = Loopback(port);
-  const bool connected = connect(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0;
+bool Connects(int type, const sockaddr* at, socklen_t size) {
+  const int fd = socket(at->sa_family, type | SOCK_CLOEXEC, 0);
+  const bool connected = connect(fd, at, size) == 0;
   close(fd);
   return connected;
+}
+
+// Whether a UDP socket is bound to the port. The kernel is asked, since a datagram would be a
+// request, and a bind of ours would be in the server's way.
+bool IsBound(uint16_t port) {
+  const std::string end = absl::StrFormat(":%04X", port);
+  for (const char* table : {"/proc/net/udp", "/proc/net/udp6"}) {
+    std::ifstream file(table);
+    std::string line, slot, local;
+    while (std::getline(file, line)) {
+      std::istringstream fields(line);
+      if (fields >> slot >> local && absl::EndsWith(local, end)) return true;
+    }
+  }
+  return false;
+}
+
+// Where an arm's server is to be.
+struct Place {
+  std::string transport;
+  uint16_t port = 0;
+  std::string name;  // abstract (unix(7))
+
+  std::string address() const {
+    if (transport == "unix") return absl::StrCat("unix:@", name);
+    if (transport == "seqpacket") return absl::StrCat("unix-seqpacket:@", name);
+    if (transport == "unix-dgram") return absl::StrCat("unix-dgram:@", name);
+    return absl::StrCat(transport == "udp" ? "udp://" : "", "127.0.0.1:", port);
+  }
+
+  bool Ready() const {
+    if (transport == "udp") return IsBound(port);
+    if (!IsUnix(transport)) {
+      const sockaddr_in at = Loopback(port);
+      return Connects(SOCK_STREAM, reinterpret_cast<const sockaddr*>(&at), sizeof(at));
+    }
+    sockaddr_un at = {};
+    at.sun_family = AF_UNIX;
+    name.copy(at.sun_path + 1, sizeof(at.sun_path) - 1);
+    const int type = transport == "unix"        ? SOCK_STREAM
+                     : transport == "seqpacket" ? SOCK_SEQPACKET
+                                                : SOCK_DGRAM;
+    return Connects(type, reinterpret_cast<const sockaddr*>(&at),
+                    static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size()));
+  }
+};
+
+// A place that nobody has; one of our own servers picks its port itself.
+Place NewPlace(const std::string& transport, bool ringside) {
+  static std::atomic<int> names{0};
+  Place place = {.transport = transport};
+  if (IsUnix(transport)) {
+    place.name = absl::StrCat("ringside-compare-", getpid(), "-", ++names);
+  } else if (!ringside) {
+    place.port = FreePort(IsDatagram(transport) ? SOCK_DGRAM : SOCK_STREAM);
+  }
+  return place;
 }
 
 // The JSON object of the last line of the output that is one with that event.
@@ -79,9 +141,18 @@ absl::Status ServerFailed(const Arm& arm, const char* what, const Process& proce
 
 }  // namespace
 
+bool IsUnix(const std::string& transport) {
+  return transport == "unix" || transport == "seqpacket" || transport == "unix-dgram";
+}
+
+bool IsDatagram(const std::string& transport) {
+  return transport == "udp" || transport == "unix-dgram";
+}
+
 std::string OwnExecutable() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
-absl::StatusOr<Arm> ParseArm(const std::string& text, const std::vector<std::string>& backends) {
+absl::StatusOr<Arm> ParseArm(const std::string& text, const std::vector<std::string>& backends,
+                             const std::string& transport) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos) {
     if (std::find(backends.begin(), backends.end(), text) == backends.end()) {
@@ -101,35 +172,49 @@ absl::StatusOr<Arm> ParseArm(const std::string& text, const std::vector<std::str
   }
   if (arm.command[0] == "serve") arm.command.insert(arm.command.begin(), OwnExecutable());
   arm.ringside = arm.command.size() > 1 && arm.command[1] == "serve";
-  const bool has_port = absl::StrContains(text, "{port}");
-  if (!arm.ringside && !has_port) {
+  const bool has_address = absl::StrContains(text, "{address}");
+  if (IsUnix(transport) && !arm.ringside && !has_address) {
     return absl::InvalidArgumentError(
-        absl::StrCat("arm '", arm.name, "' names no port; put {port} where the command takes it"));
+        absl::StrCat("arm '", arm.name,
+                     "' names no address; put {address} where the command takes "
+                     "it (--transport ",
+                     transport, " has no ports)"));
+  }
+  if (!arm.ringside && !has_address && !absl::StrContains(text, "{port}")) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "arm '", arm.name, "' names no port; put {port} or {address} where the command takes it"));
   }
   return arm;
 }
 
-absl::StatusOr<RunningServer> StartServer(const Arm& arm, uint64_t message_bytes,
-                                          const std::vector<int>& cpus, int interrupt_fd) {
+absl::StatusOr<RunningServer> StartServer(const Arm& arm, const std::string& transport,
+                                          uint64_t message_bytes, const std::vector<int>& cpus,
+                                          int interrupt_fd) {
   std::vector<std::string> argv = arm.command;
-  uint16_t port = 0;
+  Place place = NewPlace(transport, arm.ringside);
   if (arm.ringside) {
-    argv.insert(argv.end(), {"0", "--json", "--size", absl::StrCat(message_bytes)});
+    argv.insert(argv.end(), {place.address(), "--json", "--size", absl::StrCat(message_bytes)});
   } else {
-    port = FreePort();
-    for (std::string& word : argv)
-      word = absl::StrReplaceAll(word, {{"{port}", absl::StrCat(port)}});
+    for (std::string& word : argv) {
+      word = absl::StrReplaceAll(
+          word, {{"{port}", absl::StrCat(place.port)}, {"{address}", place.address()}});
+    }
   }
   auto process = Process::Start(argv, cpus);
   if (!process.ok()) return process.status();
-  RunningServer server{std::move(*process), port};
+  RunningServer server{std::move(*process), place.address()};
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::nanoseconds(kReadyTimeoutNs);
   while (std::chrono::steady_clock::now() < give_up) {
     if (arm.ringside) {
       const Json ready = EventOf(server.process.Output(), "ready");
-      if (!ready.is_null()) server.port = ready["port"].get<uint16_t>();
+      if (!ready.is_null()) {
+        if (!IsUnix(transport)) place.port = ready["port"].get<uint16_t>();
+        server.address = place.address();
+        return server;
+      }
+    } else if (place.Ready()) {
+      return server;
     }
-    if (arm.ringside ? server.port != 0 : Accepts(server.port)) return server;
     switch (server.process.Wait(kGlanceNs, interrupt_fd)) {
       case Process::Waited::kEnded:
         return ServerFailed(arm, "ended at once", server.process);

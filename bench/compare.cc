@@ -294,6 +294,7 @@ absl::Status Compare(const CompareOptions& options,
   (*json)["margin"] = options.margin;
   (*json)["seed"] = options.seed;
   (*json)["service"] = options.plan.service;
+  (*json)["transport"] = options.plan.transport;
   (*json)["client_backend"] = options.plan.client_backend;
   (*json)["warmup_s"] = options.plan.warmup_ns / 1e9;
   (*json)["window_s"] = options.plan.window_ns / 1e9;

@@ -27,7 +27,7 @@ std::vector<std::string> LoadCommand(const Scenario& scenario, const RoundPlan& 
                                      const RunningServer& server, double pace) {
   std::vector<std::string> argv = {OwnExecutable(),
                                    "load",
-                                   absl::StrCat(server.port),
+                                   server.address,
                                    "--service",
                                    plan.service,
                                    "--connections",
@@ -47,6 +47,8 @@ std::vector<std::string> LoadCommand(const Scenario& scenario, const RoundPlan& 
                                    "--json",
                                    "-",
                                    "--quiet"};
+  // A lost datagram is not to hold up its connection for longer than a window.
+  if (IsDatagram(plan.transport)) argv.insert(argv.end(), {"--timeout", "100ms"});
   if (pace > 0) argv.insert(argv.end(), {"--pace", absl::StrFormat("%.3f", pace)});
   return argv;
 }
@@ -54,7 +56,8 @@ std::vector<std::string> LoadCommand(const Scenario& scenario, const RoundPlan& 
 // A fresh server and a fresh load generator, once. pace 0: full speed.
 absl::StatusOr<Part> PlayPart(const Arm& arm, const Scenario& scenario, const RoundPlan& plan,
                               double pace) {
-  auto server = StartServer(arm, scenario.message_bytes, plan.cpus.server, plan.interrupt_fd);
+  auto server =
+      StartServer(arm, plan.transport, scenario.message_bytes, plan.cpus.server, plan.interrupt_fd);
   if (!server.ok()) return server.status();
   auto load = Process::Start(LoadCommand(scenario, plan, *server, pace), plan.cpus.client);
   if (!load.ok()) return load.status();

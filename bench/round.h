@@ -22,7 +22,8 @@ struct Scenario {
 struct RoundPlan {
   CpuPlan cpus;
   std::string service = "echo";
-  std::string client_backend;  // of the load generator: the same for all arms
+  std::string transport = "tcp";  // of kTransports
+  std::string client_backend;     // of the load generator: the same for all arms
   int64_t warmup_ns = 150'000'000;
   int64_t window_ns = 400'000'000;  // measured, for each part
   int interrupt_fd = -1;            // becomes readable when the user wants an end

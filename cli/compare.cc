@@ -38,6 +38,7 @@ struct CompareFlags {
   std::vector<std::string> arms;
   uint64_t connections = 64, message_bytes = 64, depth = 1;
   double pace = 0;
+  std::string transport = "tcp";
   std::string metric = "server_cpu_us";
   double margin = 0.05;
   int64_t budget_ns = 300'000'000'000;
@@ -62,8 +63,12 @@ void Declare(Flags& flags, CompareFlags& f) {
       .Repeated(
           "--arm ARM", &f.arms,
           "twice, A and then B: a backend (epoll, io_uring), NAME=serve FLAGS, NAME=PATH serve "
-          "FLAGS (another build), or NAME=COMMAND with {port} (any echo server on 127.0.0.1); "
+          "FLAGS (another build), or NAME=COMMAND with {port} (any echo server on 127.0.0.1) or "
+          "{address} (127.0.0.1:PORT, udp://127.0.0.1:PORT, unix:@NAME …, as --transport says); "
           "without it, epoll and io_uring")
+      .Choice("--transport", &f.transport,
+              {std::begin(bench::kTransports), std::end(bench::kTransports)},
+              "what they are played over; seqpacket and unix-dgram are Unix sockets, too")
       .Group("Scenario (without these: 64 × 64 B, 1000 × 64 B and 64 × 16 KiB)")
       .Count("-c,--connections", &f.connections, {1, 1'000'000}, "connections")
       .Bytes("-s,--size SIZE", &f.message_bytes, {1, 1 << 30}, "of a request")
@@ -95,7 +100,8 @@ void Declare(Flags& flags, CompareFlags& f) {
       .Example("ringside compare --arm old='./ringside.old serve' --arm new=serve -c 256",
                "two builds")
       .Example("ringside compare --arm epoll --arm mine='./my_server --port {port}'",
-               "any echo server against ours");
+               "any echo server against ours")
+      .Example("ringside compare --transport udp -c 64 --pace 100k", "over UDP");
 }
 
 absl::StatusOr<std::vector<bench::Arm>> Arms(const CompareFlags& f) {
@@ -107,7 +113,7 @@ absl::StatusOr<std::vector<bench::Arm>> Arms(const CompareFlags& f) {
   }
   std::vector<bench::Arm> arms;
   for (const std::string& text : texts) {
-    auto arm = bench::ParseArm(text, io::BackendNames());
+    auto arm = bench::ParseArm(text, io::BackendNames(), f.transport);
     if (!arm.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("--arm: ", std::string(arm.status().message())));
@@ -243,6 +249,7 @@ int Run(const CompareFlags& f) {
                                          .b = (*arms)[1],
                                          .scenarios = Scenarios(f),
                                          .plan = {.cpus = *cpus,
+                                                  .transport = f.transport,
                                                   .client_backend = client_backend,
                                                   .warmup_ns = f.warmup_ns,
                                                   .window_ns = f.window_ns,

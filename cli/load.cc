@@ -42,6 +42,8 @@ struct LoadFlags {
   int64_t warmup_ns = 1'000'000'000;
   double pace = 0;
   int64_t connect_timeout_ns = 10'000'000'000;
+  int64_t reply_timeout_ns = loadgen::LoadOptions().reply_timeout_ns;
+  double loss_max = loadgen::LoadOptions().loss_max;
   uint64_t server_pid = 0;
   std::string json;
   bool quiet = false;
@@ -50,8 +52,11 @@ struct LoadFlags {
 void Declare(Flags& flags, LoadFlags& f) {
   f.flags = &flags;
   flags
-      .Positional("ADDRESS", &f.address,
-                  "the server: 9999 (loopback), HOST:PORT, [IPV6]:PORT, HOST:SERVICE")
+      .Positional(
+          "ADDRESS", &f.address,
+          "the server: 9999 (loopback), HOST:PORT, [IPV6]:PORT, HOST:SERVICE; with udp:// or "
+          "mptcp:// before it; unix:PATH, unix-seqpacket:PATH, unix-dgram:PATH, where PATH "
+          "may be an abstract @NAME")
       .Group("Load")
       .Count("-c,--connections", &f.connections, {1, 1'000'000}, "connections, all open at once")
       .Duration("-d,--duration TIME", &f.duration_ns, {1'000'000, 86'400'000'000'000},
@@ -71,6 +76,11 @@ void Declare(Flags& flags, LoadFlags& f) {
       .Text("--reply-text TEXT", &f.reply_text, "what a server of reply has to answer")
       .Text("--delay TIME", &f.delay,
             "what a server of delay was given: a reply before the least of it is an error")
+      .Group("Datagrams (udp://, unix-dgram:)")
+      .Duration("--timeout TIME", &f.reply_timeout_ns, {1'000'000, 300'000'000'000},
+                "a request without a reply is lost after this, and the connection goes on")
+      .Percent("--loss-max PERCENT", &f.loss_max, {0, 1},
+               "the share of requests that may be lost, or answered twice, in a valid run")
       .Group("Client")
       .Choice("-b,--backend", &f.backend, BackendChoices(),
               "the event loop; auto is io_uring where it runs, else epoll")
@@ -86,14 +96,47 @@ void Declare(Flags& flags, LoadFlags& f) {
       .Switch("-q,--quiet", &f.quiet, "no progress and no table")
       .Example("ringside load", "64 connections of 64 B to 127.0.0.1:9999, 10 s")
       .Example("ringside load 9999 -c 1000 -s 16KiB -d 30s --json out.json", "")
+      .Example("ringside load udp://127.0.0.1:9999", "datagrams: lost ones are counted")
       .Example("ringside load 9999 --pace 100k --server-pid $(pgrep myserver)",
                "CPU per request at a fixed rate, of any echo server");
+}
+
+// What only messages, and only datagrams, can't or can do.
+absl::Status CheckTransport(const LoadFlags& f, const io::Endpoint& at) {
+  const uint64_t bytes_max = loadgen::MessageBytesMax(at);
+  if (at.keeps_messages() && f.message_bytes > bytes_max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--size: a request of ", f.message_bytes, " bytes is no message that ",
+                     at.ToString(), " can take; write --size ", bytes_max, " or less, or use ",
+                     at.is_unix() ? "a stream (unix:PATH)" : "a stream (TCP)"));
+  }
+  for (const char* flag : {"timeout", "loss-max"}) {
+    if (!at.is_datagram() && f.flags->Given(flag)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", flag, " has no meaning with ", at.ToString(),
+                       ", which loses nothing; leave it out, or load udp:// or unix-dgram:"));
+    }
+  }
+  const services::Exchange exchange = loadgen::ExchangeOf(f.service);
+  if (at.is_datagram() &&
+      (exchange == services::Exchange::kGreeting || exchange == services::Exchange::kSource)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--service ", f.service,
+                     " speaks first, which a server of datagrams can't; "
+                     "choose a service that is asked (echo, counter, reply, discard, delay), or a ",
+                     at.is_unix() ? "stream (unix:PATH)" : "TCP address"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<loadgen::LoadOptions> Options(const LoadFlags& f) {
   const auto at = io::Resolve(f.address);
   if (!at.ok()) return at.status();
-  if (at->port() == 0) return absl::InvalidArgumentError("port 0 is not a port to connect to");
+  if (!at->is_unix() && at->port() == 0) {
+    return absl::InvalidArgumentError("port 0 is not a port to connect to");
+  }
+  const absl::Status suited = CheckTransport(f, *at);
+  if (!suited.ok()) return suited;
   std::vector<int> cpus;
   if (!f.cpus.empty()) {
     auto list = ParseCpuList(f.cpus);
@@ -146,6 +189,8 @@ absl::StatusOr<loadgen::LoadOptions> Options(const LoadFlags& f) {
                               .warmup_ns = f.warmup_ns,
                               .pace = f.pace,
                               .connect_timeout_ns = f.connect_timeout_ns,
+                              .reply_timeout_ns = f.reply_timeout_ns,
+                              .loss_max = f.loss_max,
                               .server_pid = static_cast<pid_t>(f.server_pid)};
 }
 

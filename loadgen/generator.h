@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
 #include "io/event_loop.h"
+#include "loadgen/datagram_window.h"
 #include "loadgen/load.h"
 #include "loadgen/shared.h"
 #include "services/service.h"
@@ -26,6 +28,11 @@ namespace loadgen {
 // server took them shows in the FIN with which it answers ours. A source is sent nothing: each
 // message_bytes bytes of it are a reply, and a window that ends resets its connections. Neither has
 // a latency.
+//
+// Where the transport keeps messages, a request is one. Over datagrams a request without a reply is
+// given up when reply_timeout_ns has passed, or up to a quarter more, and the next one takes its
+// place; a connection that never had a reply is asked again until it is to be open. A datagram that
+// is no reply to any request of its connection is corrupt, and answers none.
 template <class Backend, class Service>
 class Generator {
  public:
@@ -39,12 +46,15 @@ class Generator {
         out_(shared.results[thread].result),
         connections_(Share(options.connections)),
         budget_(Share(options.requests)),
+        messages_(options.at.keeps_messages()),
+        datagrams_(options.at.is_datagram()),
         client_({.message_bytes = options.message_bytes,
                  .text = options.reply_text,
                  .delay = options.delay}),
         loop_(*this, options.loop) {
     sessions_.resize(connections_);
-    times_.resize(static_cast<size_t>(connections_) * options.depth);
+    if (datagrams_) windows_.resize(connections_);
+    if (!datagrams_) times_.resize(static_cast<size_t>(connections_) * options.depth);
   }
 
   absl::Status Open() { return loop_.Open(); }
@@ -100,6 +110,10 @@ class Generator {
     const int64_t now = Now();
     Session& session = sessions_[c.index];
     received_bytes_ += in.size();
+    if constexpr (kMatched) {
+      if (datagrams_) [[unlikely]]
+        return OnReply(c, session, in, now);
+    }
     const services::Received got = client_.OnReceive(session.service, in);
     if (got.corrupt_bytes != 0) [[unlikely]]
       NoteCorruption(c, session, got);
@@ -166,6 +180,8 @@ class Generator {
   static constexpr bool kAsked =
       kExchange == Exchange::kRequestReply || kExchange == Exchange::kSink;
   static constexpr bool kTimed = services::HasLatency(kExchange);
+  // Whether datagrams that come are replies, of which each belongs to a request.
+  static constexpr bool kMatched = kExchange == Exchange::kRequestReply;
 
   enum class Phase { kOpening, kWarmup, kMeasuring, kDraining, kClosing, kDone };
 
@@ -185,6 +201,7 @@ class Generator {
   static constexpr size_t kCorruptionsKept = 8;
   static constexpr int64_t kClosingNs = 1'000'000'000;
   static constexpr int64_t kGlanceNs = 1'000'000;  // while waiting for other threads
+  static constexpr int kSweeps = 4;                // for overdue replies, in reply_timeout_ns
 
   bool ByCount() const { return options_.requests > 0; }
 
@@ -218,6 +235,7 @@ class Generator {
       EndWindow(now);
     }
     if (to_open_ > 0 && phase_ < Phase::kDraining) OpenMore();
+    if (now >= NextSweep()) Sweep(now);
     const Phase before = phase_;
     int64_t wait = 0;
     switch (phase_) {
@@ -240,9 +258,9 @@ class Generator {
         break;
     }
     if (phase_ != before) return 0;  // the next phase has its say before the loop sleeps
-    if (phase_ == Phase::kOpening) return wait;
+    if (phase_ == Phase::kOpening) return std::clamp<int64_t>(NextSweep() - now, 0, wait);
     if (options_.pace > 0 && phase_ < Phase::kDraining) Burst(now);
-    return std::max<int64_t>(0, NextDeadline() - Now());
+    return std::max<int64_t>(0, std::min(NextDeadline(), NextSweep()) - Now());
   }
 
   void StepWarmup(int64_t now) {
@@ -366,6 +384,7 @@ class Generator {
     });
     SetPhase(Phase::kDraining);
     drain_deadline_ = now + options_.drain_timeout_ns;
+    if (datagrams_) drain_deadline_ += 2 * options_.reply_timeout_ns;  // all are answered, or lost
   }
 
   void StartClosing(int64_t now) {
@@ -376,8 +395,8 @@ class Generator {
       closing_deadline_ = std::max(closing_deadline_, drain_deadline_);
     }
     loop_.ForEachConnection([this](io::Connection& c) {
-      const bool ends = sessions_[c.index].open && kExchange != Exchange::kSource;
-      ends ? loop_.End(c) : loop_.Abort(c);
+      const bool ends = sessions_[c.index].open && kExchange != Exchange::kSource && !datagrams_;
+      ends ? loop_.End(c) : loop_.Abort(c);  // datagrams have no end that could be told
     });
   }
 
@@ -386,7 +405,8 @@ class Generator {
     if constexpr (kExchange == Exchange::kSink) {  // those without a FIN, not counted for more yet
       loop_.ForEachConnection([this](io::Connection& c) {
         const Session& session = sessions_[c.index];
-        if (session.open && session.in_flight == 0) ++out_.errors.unanswered;
+        const bool fin_due = session.open && !datagrams_;
+        if (fin_due && session.in_flight == 0) ++out_.errors.unanswered;
       });
     }
     phase_ = Phase::kDone;
@@ -397,6 +417,9 @@ class Generator {
     out_.io = loop_.counters();
     out_.bytes.sent = out_.io.sent_bytes;
     out_.bytes.received = received_bytes_;
+    if constexpr (requires { client_.OnLost(uint64_t{}); }) {
+      client_.OnLost(out_.datagrams.lost - out_.datagrams.late);
+    }
     shared_.results[thread_].requests_by_connection = std::move(requests_by_connection_);
   }
 
@@ -423,10 +446,15 @@ class Generator {
       const uint32_t index = (*connection)->index;
       if (index >= sessions_.size()) {
         sessions_.resize(index + 1);
-        times_.resize(static_cast<size_t>(index + 1) * options_.depth);
+        if (datagrams_) windows_.resize(index + 1);
+        if (!datagrams_) times_.resize(static_cast<size_t>(index + 1) * options_.depth);
       }
       sessions_[index] = {};
-      times_[static_cast<size_t>(index) * options_.depth] = Now();
+      if (datagrams_) {
+        windows_[index].Reset(options_.depth);
+      } else {
+        times_[static_cast<size_t>(index) * options_.depth] = Now();
+      }
     }
   }
 
@@ -467,10 +495,15 @@ class Generator {
     constexpr uint64_t kSendBytesMax = 1 << 20;
     uint64_t count = std::min(session.owed, options_.depth - session.in_flight);
     if (count == 0) return false;
-    if (count > 1) {
+    if (messages_) {
+      count = 1;
+    } else if (count > 1) {
       count = std::min(count, std::max<uint64_t>(1, kSendBytesMax / options_.message_bytes));
     }
-    if constexpr (kTimed) {
+    if (kMatched && datagrams_) {
+      windows_[c.index].Sent(Now());
+      ++session.in_flight;
+    } else if constexpr (kTimed) {
       const int64_t now = Now();
       int64_t* times = &times_[static_cast<size_t>(c.index) * options_.depth];
       for (uint64_t i = 0; i < count; ++i) {
@@ -490,18 +523,26 @@ class Generator {
   void Answered(io::Connection& c, Session& session, int64_t now) {
     const int64_t sent = times_[static_cast<size_t>(c.index) * options_.depth + session.oldest];
     if (++session.oldest == options_.depth) session.oldest = 0;
+    Answered(session, now - sent);
+  }
+
+  // The oldest request on the connection, or any over datagrams, was answered after so long.
+  void Answered(Session& session, int64_t latency_ns) {
     --session.in_flight;
     --in_flight_;
     ++out_.requests_total;
-    if (!session.answered) {
-      session.answered = true;
-      ++out_.connections.answered;
-    }
-    if constexpr (requires { client_.OnLatency(now - sent); }) client_.OnLatency(now - sent);
+    NoteAnswer(session);
+    if constexpr (requires { client_.OnLatency(latency_ns); }) client_.OnLatency(latency_ns);
     if (!measuring_) return;
     ++out_.requests;
     ++session.requests;
-    out_.latency.Record(now - sent);
+    out_.latency.Record(latency_ns);
+  }
+
+  void NoteAnswer(Session& session) {
+    if (session.answered) return;
+    session.answered = true;
+    ++out_.connections.answered;
   }
 
   // The kernel has all that the sink was sent.
@@ -525,10 +566,7 @@ class Generator {
   // Requests that have no latency are done.
   void Count(Session& session, uint64_t count) {
     out_.requests_total += count;
-    if (!session.answered) {
-      session.answered = true;
-      ++out_.connections.answered;
-    }
+    NoteAnswer(session);
     if (!measuring_) return;
     out_.requests += count;
     session.requests += count;
@@ -541,6 +579,108 @@ class Generator {
     if (out_.corruptions.size() < kCorruptionsKept) {
       out_.corruptions.push_back({c.tag, got.corrupt_offset, got.expected, got.got});
     }
+  }
+
+  // --- datagrams --------------------------------------------------------------------------------
+
+  // A datagram came: whose reply is it?
+  void OnReply(io::Connection& c, Session& session, io::Bytes in, int64_t now) {
+    using Kind = DatagramWindow::Kind;
+    const DatagramWindow::Match match = MatchReply(c, session, in);
+    switch (match.kind) {
+      case Kind::kUnknown:
+        return;
+      case Kind::kDoubled:
+        ++out_.datagrams.doubled;
+        return;
+      case Kind::kLate:
+        ++out_.datagrams.late;
+        NoteAnswer(session);
+        return;
+      case Kind::kReordered:
+        ++out_.datagrams.reordered;
+        break;
+      case Kind::kReply:
+        break;
+    }
+    Answered(session, now - match.sent_ns);
+    if (Renewing()) Owe(session, 1);
+    TrySend(c, session);
+  }
+
+  // What is of no request is counted here.
+  DatagramWindow::Match MatchReply(io::Connection& c, Session& session, io::Bytes in) {
+    DatagramWindow& window = windows_[c.index];
+    if constexpr (requires { client_.Reply(c.tag, uint64_t{}); }) {
+      const DatagramWindow::Match match = window.Take([&](uint64_t number) {
+        const io::Bytes reply = client_.Reply(c.tag, number);
+        return in.size() == reply.size() && std::memcmp(in.data(), reply.data(), in.size()) == 0;
+      });
+      if (match.kind == DatagramWindow::Kind::kUnknown) [[unlikely]]
+        NoteCorruption(c, session, Nearest(c, in));
+      return match;
+    } else {
+      using Kind = DatagramWindow::Kind;
+      const services::Received got = client_.OnDatagram(in);
+      if (got.corrupt_bytes != 0) [[unlikely]] {
+        NoteCorruption(c, session, got);
+        return {};
+      }
+      if (got.replies == 0) return {.kind = Kind::kDoubled};
+      const DatagramWindow::Match match = window.Take([](uint64_t) { return true; });
+      if (match.kind == Kind::kDoubled || match.kind == Kind::kUnknown) {  // a new one, unasked for
+        ++out_.errors.surplus;
+        return {};
+      }
+      return match;
+    }
+  }
+
+  // How a corrupt datagram differs from the reply that it is most like.
+  services::Received Nearest(io::Connection& c, io::Bytes in) {
+    constexpr int kTriesMax = 64;
+    services::Received nearest;
+    int tries = 0;
+    const auto compare = [&](uint64_t number) {
+      if (++tries > kTriesMax) return;
+      const io::Bytes reply = client_.Reply(c.tag, number);
+      const size_t common = std::min(in.size(), reply.size());
+      const size_t rest = std::max(in.size(), reply.size()) - common;
+      services::Received got;
+      got.Compare(in.first(common), reply.first(common), number * reply.size());
+      if (got.corrupt_bytes == 0) {  // only its length is wrong
+        got.corrupt_offset = number * reply.size() + common;
+        if (common < reply.size()) got.expected = std::to_integer<uint8_t>(reply[common]);
+        if (common < in.size()) got.got = std::to_integer<uint8_t>(in[common]);
+      }
+      got.corrupt_bytes += rest;
+      if (nearest.corrupt_bytes == 0 || got.corrupt_bytes < nearest.corrupt_bytes) nearest = got;
+    };
+    windows_[c.index].ForEachOpen(compare);
+    if (tries == 0) compare(windows_[c.index].next());  // nothing is expected
+    if (nearest.corrupt_bytes == 0) nearest.corrupt_bytes = in.size();
+    return nearest;
+  }
+
+  int64_t NextSweep() const {
+    return kMatched && datagrams_ && in_flight_ > 0 ? next_sweep_ : INT64_MAX / 2;
+  }
+
+  // Gives up what is overdue, so that no connection waits for a reply that was lost.
+  void Sweep(int64_t now) {
+    next_sweep_ = now + options_.reply_timeout_ns / kSweeps;
+    loop_.ForEachConnection([&](io::Connection& c) {
+      Session& session = sessions_[c.index];
+      if (!session.open || session.in_flight == 0) return;
+      const uint32_t lost = windows_[c.index].GiveUp(now - options_.reply_timeout_ns);
+      if (lost == 0) return;
+      session.in_flight -= lost;
+      in_flight_ -= lost;
+      out_.datagrams.lost += lost;
+      if (Renewing()) Owe(session, lost);
+      if (phase_ == Phase::kOpening && !session.answered) Owe(session, 1);
+      TrySend(c, session);
+    });
   }
 
   // --- pacing -----------------------------------------------------------------------------------
@@ -568,10 +708,13 @@ class Generator {
   const uint32_t thread_;
   LoadResult& out_;
   const uint32_t connections_;
-  uint64_t budget_;  // requests that may still be begun, by count
+  uint64_t budget_;       // requests that may still be begun, by count
+  const bool messages_;   // the transport keeps them: each request is one
+  const bool datagrams_;  // and may lose them
   Client client_;
   std::vector<Session> sessions_;  // by slot
-  std::vector<int64_t> times_;     // depth a slot: when each request in flight was sent
+  std::vector<int64_t> times_;     // depth a slot: when each request in flight was sent. Or, over
+  std::vector<DatagramWindow> windows_;  // datagrams, a slot
   std::vector<uint64_t> requests_by_connection_;
   Loop loop_;
   Phase phase_ = Phase::kOpening;
@@ -580,7 +723,7 @@ class Generator {
   uint32_t unbegun_ = 0;  // connections that have had no request yet
   uint64_t in_flight_ = 0, owed_ = 0, received_bytes_ = 0, bursts_ = 0;
   int64_t connect_deadline_ = 0, window_begin_ = 0, phase_end_ = INT64_MAX, begun_at_ = 0;
-  int64_t drain_deadline_ = 0, closing_deadline_ = 0, burst_first_ = 0;
+  int64_t drain_deadline_ = 0, closing_deadline_ = 0, burst_first_ = 0, next_sweep_ = 0;
   double burst_interval_ = 0;
   int64_t cpu_before_ = 0, server_cpu_before_ = -1;
   uint64_t calls_before_ = 0;

@@ -1,6 +1,8 @@
 #include "loadgen/load.h"
 
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <future>
@@ -10,6 +12,7 @@
 #include "io/threads.h"
 #include "loadgen/generator.h"
 #include "services/all.h"
+#include "services/pattern.h"
 
 namespace loadgen {
 namespace {
@@ -47,6 +50,10 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
   into->server_cpu_ns = std::max(into->server_cpu_ns, from.server_cpu_ns);
   into->pace_late_max_ns = std::max(into->pace_late_max_ns, from.pace_late_max_ns);
   into->lost_requests += from.lost_requests;
+  into->datagrams.lost += from.datagrams.lost;
+  into->datagrams.late += from.datagrams.late;
+  into->datagrams.reordered += from.datagrams.reordered;
+  into->datagrams.doubled += from.datagrams.doubled;
   into->interrupted |= from.interrupted;
   into->io.Merge(from.io);
 }
@@ -93,6 +100,23 @@ services::Exchange ExchangeOf(const std::string& service) {
   return exchange;
 }
 
+uint64_t MessageBytesMax(const io::Endpoint& at) {
+  if (!at.keeps_messages()) return 0;
+  constexpr uint64_t kUdpHeader = 8, kIpHeader = 20, kPacket = 65535;
+  if (!at.is_unix()) {  // IPv6's length leaves its header out (RFC 8200)
+    return kPacket - kUdpHeader - (at.family() == AF_INET6 ? 0 : kIpHeader);
+  }
+  // The kernel keeps 32 bytes of the send buffer for itself (unix_dgram_sendmsg()).
+  constexpr uint64_t kKept = 32, kDefault = 212'992;
+  const int fd = socket(AF_UNIX, at.type() | SOCK_CLOEXEC, 0);
+  int bytes = 0;
+  socklen_t size = sizeof(bytes);
+  const bool known = fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) == 0;
+  if (fd >= 0) close(fd);
+  const uint64_t buffer = known && bytes > 0 ? static_cast<uint64_t>(bytes) : kDefault;
+  return std::min<uint64_t>(buffer - kKept, services::Pattern::kSliceMax);
+}
+
 Load::Load(LoadOptions options)
     : options_(std::move(options)), shared_(std::make_unique<Shared>()) {
   // A connection without a request would prove nothing.
@@ -100,6 +124,15 @@ Load::Load(LoadOptions options)
     options_.connections = static_cast<uint32_t>(options_.requests);
   }
   options_.threads = std::max(1u, std::min(options_.threads, options_.connections));
+  if (options_.at.keeps_messages()) {  // a message is received whole, or not at all
+    constexpr uint64_t kPoolBytes = 64 << 20;
+    io::LoopOptions& loop = options_.loop;
+    const uint64_t largest = std::max<uint64_t>(options_.message_bytes, options_.reply_text.size());
+    loop.recv_buffer_bytes =
+        static_cast<uint32_t>(std::max<uint64_t>(loop.recv_buffer_bytes, largest));
+    loop.recv_buffers =
+        std::min(loop.recv_buffers, static_cast<uint32_t>(kPoolBytes / loop.recv_buffer_bytes));
+  }
 }
 
 Load::~Load() {
@@ -108,6 +141,12 @@ Load::~Load() {
 }
 
 absl::Status Load::Start() {
+  const services::Exchange exchange = ExchangeOf(options_.service);
+  if (options_.at.is_datagram() && exchange != services::Exchange::kRequestReply &&
+      exchange != services::Exchange::kSink) {
+    return absl::InvalidArgumentError(absl::StrCat("a server of ", options_.service,
+                                                   " speaks first, and over datagrams it can't"));
+  }
   if (!shared_->ended.Open()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
   shared_->opening = options_.threads;
   shared_->running = options_.threads;
@@ -155,6 +194,8 @@ absl::Status Load::Wait(LoadResult* result) {
   for (std::thread& thread : shared_->threads) thread.join();
   shared_->threads.clear();
   absl::Status status;
+  result->loss_max = options_.loss_max;
+  result->silence_may_be_loss = options_.at.is_datagram() && options_.requests > 0;
   std::vector<uint64_t> shares;
   for (ThreadResult& thread : shared_->results) {
     status.Update(thread.status);

@@ -109,6 +109,15 @@ Json ToJson(const LoadOptions& options, const LoadResult& result) {
          result.duration_s > 0 ? result.cpu_ns / 1e9 / result.duration_s / options.threads : 0},
         {"starved_receives", result.io.starved}}},
   };
+  if (options.at.is_datagram()) {
+    json["datagrams"] = {{"lost", result.datagrams.lost},
+                         {"late", result.datagrams.late},
+                         {"reordered", result.datagrams.reordered},
+                         {"doubled", result.datagrams.doubled},
+                         {"loss_share", result.LossShare()},
+                         {"loss_max", options.loss_max},
+                         {"timeout_s", options.reply_timeout_ns / 1e9}};
+  }
   if (options.pace > 0) {
     json["pace"] = {{"requested_rps", options.pace},
                     {"achieved_rps", result.throughput_rps},

@@ -151,13 +151,24 @@ std::string Table(const Json& compare, const Json& scenario) {
   return text;
 }
 
+// Results of versions that knew only TCP don't name it.
+std::string TransportText(const Json& compare) {
+  const std::string name = compare.value("transport", "tcp");
+  if (name == "tcp") return "loopback TCP";
+  if (name == "udp") return "loopback UDP";
+  if (name == "unix") return "Unix streams";
+  if (name == "seqpacket") return "Unix seqpackets";
+  return "Unix datagrams";
+}
+
 }  // namespace
 
 std::string CompareText(const Json& compare) {
-  std::string text = absl::StrCat(
-      "\n", compare["a"]["name"].get<std::string>(), " against ",
-      compare["b"]["name"].get<std::string>(), ", ", compare["service"].get<std::string>(),
-      " over loopback TCP", compare["interrupted"].get<bool>() ? ", interrupted" : "", "\n\n");
+  std::string text =
+      absl::StrCat("\n", compare["a"]["name"].get<std::string>(), " against ",
+                   compare["b"]["name"].get<std::string>(), ", ",
+                   compare["service"].get<std::string>(), " over ", TransportText(compare),
+                   compare["interrupted"].get<bool>() ? ", interrupted" : "", "\n\n");
   for (const Json& scenario : compare["scenarios"])
     absl::StrAppend(&text, Table(compare, scenario), "\n");
   for (const Json& scenario : compare["scenarios"]) {

@@ -59,6 +59,53 @@ std::vector<std::string> ErrorParts(const Json& load) {
   return parts;
 }
 
+std::string Percent(double share) { return absl::StrFormat("%.3g %%", share * 100); }
+
+// What became of the datagrams; "" where none were lost, late, out of order or doubled.
+std::string DatagramsLine(const Json& datagrams) {
+  const auto count = [&](const char* key) { return datagrams[key].get<uint64_t>(); };
+  std::vector<std::string> parts;
+  if (count("lost") > 0) {
+    std::string lost = absl::StrCat(Counted(count("lost"), "request"), " lost");
+    if (count("late") > 0) {
+      absl::StrAppend(&lost, " (of these, ", FormatCount(count("late")), " answered too late)");
+    }
+    parts.push_back(lost);
+  }
+  if (count("reordered") > 0) {
+    parts.push_back(absl::StrCat(FormatCount(count("reordered")), " answered out of order"));
+  }
+  if (count("doubled") > 0) {
+    parts.push_back(absl::StrCat(FormatCount(count("doubled")), " answered twice"));
+  }
+  std::string line = absl::StrJoin(parts, ", ");
+  const double share = datagrams["loss_share"].get<double>();
+  if (share > 0) absl::StrAppend(&line, "; ", Percent(share), " of the requests lost or doubled");
+  return line;
+}
+
+// What to do about connections that couldn't be opened, or broke before anything was answered.
+std::string ConnectAdvice(const Json& by_errno, const std::string& address) {
+  const std::string start = absl::StrCat("start a server (ringside serve ", address, ")");
+  if (by_errno.contains("ECONNREFUSED")) {
+    return absl::StrCat("; nothing listens there: ", start);
+  }
+  if (by_errno.contains("ENOENT")) {
+    return absl::StrCat("; there is no such path: ", start, ", or correct the path");
+  }
+  if (by_errno.contains("ENOTDIR")) return "; a part of the path is no directory: correct the path";
+  if (by_errno.contains("EACCES")) {
+    return "; this user may not write to the socket, or not enter its directory: see ls -l";
+  }
+  if (by_errno.contains("EPROTOTYPE")) {
+    return "; a socket of another type is there: try unix:, unix-seqpacket: or unix-dgram:";
+  }
+  if (by_errno.contains("ENETUNREACH") || by_errno.contains("EHOSTUNREACH")) {
+    return "; no route leads there: see ip route";
+  }
+  return "";
+}
+
 std::string ConnectionsLine(const Json& connections) {
   std::string line =
       absl::StrCat(FormatCount(connections["opened"].get<uint64_t>()), " of ",
@@ -223,6 +270,10 @@ std::string LoadText(const Json& load) {
   text += Row("bytes", BytesLine(load["bytes"]));
   text += Row("client", CostLine(load["client"], true));
   if (load.contains("server")) text += Row("server", CostLine(load["server"], false));
+  if (load.contains("datagrams")) {
+    const std::string line = DatagramsLine(load["datagrams"]);
+    text += Row("datagrams", line.empty() ? "none lost, late, out of order or doubled" : line);
+  }
   const std::vector<std::string> errors = ErrorParts(load);
   text += Row("errors", errors.empty() ? "none" : absl::StrJoin(errors, "; "));
   for (const Json& c : load["errors"]["corruptions"]) {
@@ -238,20 +289,37 @@ std::string LoadFailure(const Json& load) {
   const std::vector<std::string> errors = ErrorParts(load);
   const std::string address = load["address"].get<std::string>();
   if (connections["opened"].get<uint64_t>() == 0) {
-    const bool refused = load["errors"]["by_errno"].contains("ECONNREFUSED");
     return absl::StrCat("no connection to ", address,
                         " could be opened: ", absl::StrJoin(errors, "; "),
-                        refused ? "; nothing listens there: start a server (ringside serve " : "",
-                        refused ? address + ")" : "");
+                        ConnectAdvice(load["errors"]["by_errno"], address));
+  }
+  if (connections["answered"].get<uint64_t>() == 0 &&
+      load["errors"]["by_errno"].contains(
+          "ECONNREFUSED")) {  // over UDP the first datagram shows it
+    return absl::StrCat("no request to ", address, " was answered: ", absl::StrJoin(errors, "; "),
+                        ConnectAdvice(load["errors"]["by_errno"], address));
   }
   const uint64_t silent = connections["silent"].get<uint64_t>();
-  std::string text = absl::StrCat("the run is not valid: ", absl::StrJoin(errors, "; "));
+  std::vector<std::string> faults = errors;
+  if (load.contains("datagrams")) {
+    const Json& datagrams = load["datagrams"];
+    if (datagrams["loss_share"].get<double>() > datagrams["loss_max"].get<double>()) {
+      faults.push_back(absl::StrCat(DatagramsLine(datagrams), ", and --loss-max is ",
+                                    Percent(datagrams["loss_max"].get<double>())));
+    }
+  }
+  std::string text = absl::StrCat("the run is not valid: ", absl::StrJoin(faults, "; "));
+  if (load["errors"]["by_errno"].contains("EMSGSIZE")) {
+    absl::StrAppend(&text, "; the kernel takes no message of ",
+                    FormatBytes(load["message_bytes"].get<uint64_t>()),
+                    " there: choose a smaller --size");
+  }
   if (silent > 0) {
-    absl::StrAppend(&text, errors.empty() ? "" : "; ", FormatCount(silent),
+    absl::StrAppend(&text, faults.empty() ? "" : "; ", FormatCount(silent),
                     " connections never got a reply; does the server speak ",
                     load["service"].get<std::string>(), "?");
   }
-  if (errors.empty() && silent == 0) absl::StrAppend(&text, "no request was answered");
+  if (faults.empty() && silent == 0) absl::StrAppend(&text, "no request was answered");
   const uint64_t lost = load["errors"]["lost_requests"].get<uint64_t>();
   if (lost > 0)
     absl::StrAppend(&text, "; ", FormatCount(lost),

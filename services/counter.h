@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "services/number_tally.h"
@@ -62,6 +63,7 @@ struct Counter {
   // Sends lines of message_bytes bytes each, and expects a number above the last for each.
   struct Client {
     static constexpr size_t kTableBytes = 1 << 20;
+    static constexpr size_t kRecent = 4096;
 
     struct Session {
       uint64_t sent = 0, received = 0;
@@ -109,6 +111,27 @@ struct Counter {
       return result;
     }
 
+    // A datagram is one number. Those that came lately are known, so that one which comes twice is
+    // told apart.
+    Received OnDatagram(Bytes in) noexcept {
+      const std::string_view text = io::AsText(in);
+      uint64_t number = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+      const size_t digits = static_cast<size_t>(end - text.data());
+      if (error != std::errc() || digits + 1 != text.size() || text.back() != '\n') {
+        return {.corrupt_bytes = in.size(),
+                .corrupt_offset = std::min(digits, text.size() - 1),
+                .expected = '0',
+                .got = static_cast<uint8_t>(text[std::min(digits, text.size() - 1)])};
+      }
+      if (recent.empty()) recent.resize(kRecent);
+      if (std::exchange(recent[number % kRecent], number) == number) return {};
+      tally.Add(number);
+      return {.replies = 1};
+    }
+
+    void OnLost(uint64_t requests) noexcept { tally.lost += requests; }
+
     void Complete(Session& session) {
       if (!session.digits || session.number <= session.last) {
         ++tally.malformed;
@@ -122,6 +145,7 @@ struct Counter {
 
     uint64_t message_bytes;
     std::vector<std::byte> lines;
+    std::vector<uint64_t> recent;  // numbers, each at its remainder by kRecent
     Tally tally;
   };
 

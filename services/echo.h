@@ -70,6 +70,12 @@ struct Echo {
       return result;
     }
 
+    // What the request was. Shorter ones than a few bytes are alike.
+    Bytes Reply(uint64_t connection, uint64_t request) const noexcept {
+      const uint64_t at = Pattern::Phase(connection) + request * message_bytes;
+      return pattern.Slice(static_cast<uint32_t>(at % Pattern::kPeriod), message_bytes);
+    }
+
     const Pattern& pattern = Pattern::Get();
     uint64_t message_bytes;
     Tally tally;

@@ -79,6 +79,8 @@ struct FixedReply {
       return result;
     }
 
+    Bytes Reply(uint64_t, uint64_t) const noexcept { return io::AsBytes(text); }
+
     Echo::Client requests;
     const std::string text;
     Tally tally;

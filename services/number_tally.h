@@ -15,6 +15,7 @@ struct NumberTally {
   uint64_t count = 0;
   uint64_t lowest = ~0ull, highest = 0;
   uint64_t hash_sum = 0;
+  uint64_t lost = 0;       // requests whose reply may have been lost, with its number
   uint64_t malformed = 0;  // replies that were no number, or not above the connection's last
 
   void Add(uint64_t n) {
@@ -29,6 +30,7 @@ struct NumberTally {
     lowest = std::min(lowest, other.lowest);
     highest = std::max(highest, other.highest);
     hash_sum += other.hash_sum;
+    lost += other.lost;
     malformed += other.malformed;
   }
 
@@ -40,6 +42,7 @@ struct NumberTally {
     if (count == 0) return "";
     const std::string range = std::to_string(lowest) + ".." + std::to_string(highest);
     const uint64_t span = highest - lowest + 1;
+    if (count < span && span - count <= lost) return "";
     if (count < span) {
       return std::to_string(span - count) + " numbers of " + range +
              " did not arrive: they were lost, or another client took them";

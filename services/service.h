@@ -31,6 +31,14 @@
 //       Bytes Next(Session&, size_t bytes) noexcept;
 //       // Verifies what the server sent. Any replies that it finds of a kSink are a surplus.
 //       Received OnReceive(Session&, Bytes in) noexcept;
+//       // REQUIRED to verify datagrams: either what the reply to request number `request` of a
+//       // connection has to be, counted from 0,
+//       Bytes Reply(uint64_t connection, uint64_t request) const noexcept;
+//       // or, where nobody can know that, whether it is a reply to any. No reply, and nothing
+//       // corrupt: the same datagram came before.
+//       Received OnDatagram(Bytes in) noexcept;
+//       // Optional: replies to so many requests never came, over datagrams, which may be lost.
+//       void OnLost(uint64_t requests) noexcept;
 //       // Optional: a reply came so long after its request was sent.
 //       void OnLatency(int64_t ns) noexcept;
 //       Tally tally;  // what can be verified only over all connections

@@ -1,47 +1,24 @@
 // An echo server on epoll with nothing around it: what our epoll backend is measured against.
 //
-//   bare_epoll PORT [BURN_NS]
+//   bare_epoll ADDRESS [BURN_NS]     PORT, 127.0.0.1:PORT, unix:PATH, unix-seqpacket:@NAME
 //
-// One thread, level-triggered, one receive an event, on 127.0.0.1. BURN_NS spins that long on each
+// One thread, level-triggered, one receive and one send an event. BURN_NS spins that long on each
 // receive: a server that is slower by a known amount, to see whether a comparison finds it.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "bench/reference/address.h"
+
 namespace {
 
-constexpr int kOne = 1;
-
-[[noreturn]] void Die(const char* call) {
-  std::perror(call);
-  std::exit(1);
-}
-
-int ListenOn(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) Die("socket");
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &kOne, sizeof kOne);
-  sockaddr_in at = {};
-  at.sin_family = AF_INET;
-  at.sin_port = htons(static_cast<uint16_t>(port));
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0) Die("bind");
-  if (listen(fd, SOMAXCONN) != 0) Die("listen");
-  return fd;
-}
+using reference::Die;
+using reference::kOne;
 
 void Burn(std::chrono::nanoseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
@@ -51,7 +28,9 @@ void Burn(std::chrono::nanoseconds time) {
 
 class Server {
  public:
-  Server(int port, std::chrono::nanoseconds burn) : listener_(ListenOn(port)), burn_(burn) {
+  Server(const reference::Address& at, std::chrono::nanoseconds burn)
+      : listener_(reference::ListenOn(at)), burn_(burn), tcp_(at.family == AF_INET) {
+    if (at.type == SOCK_SEQPACKET) receive_bytes_ = sizeof buffer_;
     if (epoll_ < 0) Die("epoll_create1");
     Watch(EPOLL_CTL_ADD, listener_, EPOLLIN);
   }
@@ -85,7 +64,7 @@ class Server {
   void Accept() {
     int fd;
     while ((fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &kOne, sizeof kOne);
+      if (tcp_) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &kOne, sizeof kOne);
       if (unsent_.size() <= static_cast<size_t>(fd)) unsent_.resize(fd + 1);
       Watch(EPOLL_CTL_ADD, fd, EPOLLIN);
     }
@@ -93,7 +72,7 @@ class Server {
   }
 
   void Echo(int fd) {
-    const ssize_t received = recv(fd, buffer_, sizeof buffer_, 0);
+    const ssize_t received = recv(fd, buffer_, receive_bytes_, 0);
     if (received < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (received <= 0) return Close(fd);
     if (burn_.count() > 0) Burn(burn_);
@@ -121,24 +100,25 @@ class Server {
   const int epoll_ = epoll_create1(EPOLL_CLOEXEC);
   const int listener_;
   const std::chrono::nanoseconds burn_;
+  const bool tcp_;
   std::vector<std::string> unsent_;  // by fd: received, but the socket had no room for it
-  char buffer_[64 << 10];
+  size_t receive_bytes_ = 64 << 10;
+  char buffer_[256 << 10];  // a seqpacket's message comes in one piece
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 2 || argc > 3) {
-    std::fprintf(stderr, "usage: %s PORT [BURN_NS]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s ADDRESS [BURN_NS]\n", argv[0]);
     return 2;
   }
-  std::signal(SIGTERM, [](int) { _exit(0); });
-  std::signal(SIGINT, [](int) { _exit(0); });
-  rlimit files = {};
-  getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
-  static Server server(std::atoi(argv[1]),
-                       std::chrono::nanoseconds(argc == 3 ? std::atoll(argv[2]) : 0));
+  const reference::Address at = reference::ParseAddress(argv[1]);
+  if (at.type == SOCK_DGRAM) {
+    std::fprintf(stderr, "%s: for datagrams, use bare_epoll_datagrams\n", argv[0]);
+    return 2;
+  }
+  reference::Prepare();
+  static Server server(at, std::chrono::nanoseconds(argc == 3 ? std::atoll(argv[2]) : 0));
   server.Run();
 }

@@ -53,8 +53,18 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"BackwardDelay", {"serve", "--delay", "2ms..1ms"}, "--delay: 2ms..1ms runs backwards"},
         Bad{"UnknownDelay", {"load", "--delay", "soon"}, "--delay: 'soon'"},
         Bad{"NoSuchServer", {"load", "--server-pid", "4194304"}, "doesn't exist"},
+        Bad{"LargeDatagram", {"load", "udp://9999", "-s", "65508"}, "--size 65507 or less"},
+        Bad{"LargeUnixDatagram", {"load", "unix-dgram:@x", "-s", "1MiB"}, "or less"},
+        Bad{"LargeSeqpacket", {"load", "unix-seqpacket:@x", "-s", "1MiB"}, "a stream (unix:PATH)"},
+        Bad{"TimeoutOfAStream", {"load", "unix:@x", "--timeout", "1s"}, "--timeout has no meaning"},
+        Bad{"LossOfAStream", {"load", "--loss-max", "5%"}, "--loss-max has no meaning"},
+        Bad{"GreetingDatagrams", {"load", "udp://9999", "--service", "greet"}, "speaks first"},
+        Bad{"DatagramSource", {"load", "unix-dgram:@x", "--service", "chargen"}, "speaks first"},
         Bad{"OneArm", {"compare", "--arm", "epoll"}, "two"},
         Bad{"UnknownArm", {"compare", "--arm", "epol", "--arm", "epoll"}, "'epol'"},
+        Bad{"UnixArmWithoutAddress",
+            {"compare", "--transport", "unix", "--arm", "a=cat {port}", "--arm", "epoll"},
+            "put {address}"},
         Bad{"ArmWithoutPort", {"compare", "--arm", "a=cat", "--arm", "epoll"}, "{port}"}),
     [](const auto& test) { return test.param.name; });
 

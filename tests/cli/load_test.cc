@@ -15,15 +15,6 @@ using LoadOn = EachBackend;
 INSTANTIATE_TEST_SUITE_P(Backends, LoadOn, testing::Values("epoll", "io_uring"),
                          [](const auto& test) { return test.param; });
 
-// The result of `ringside load PORT ... --json -`.
-Json LoadJson(std::vector<std::string> arguments, int exit_code = 0) {
-  arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "load"});
-  arguments.insert(arguments.end(), {"--json", "-"});
-  const Ended ended = RunToEnd(std::move(arguments));
-  EXPECT_EQ(ended.exit_code, exit_code) << ended.err;
-  return Json::parse(ended.out, nullptr, false);
-}
-
 TEST_P(LoadOn, HasTheNamesThatScriptsRelyOn) {
   Server server({"--backend", GetParam()});
   const Json json =

@@ -46,6 +46,15 @@ inline Ended Ringside(std::vector<std::string> arguments) {
   return RunToEnd(std::move(arguments));
 }
 
+// The result of `ringside load ADDRESS ... --json -`.
+inline Json LoadJson(std::vector<std::string> arguments, int exit_code = 0) {
+  arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "load"});
+  arguments.insert(arguments.end(), {"--json", "-"});
+  const Ended ended = RunToEnd(std::move(arguments));
+  EXPECT_EQ(ended.exit_code, exit_code) << ended.err;
+  return Json::parse(ended.out, nullptr, false);
+}
+
 // The JSON object on the `index`-th line.
 inline Json Line(const std::string& text, int index) {
   size_t at = 0;

@@ -54,6 +54,37 @@ TEST(Compare, FindsAServerThatIsSlowed) {
   EXPECT_EQ(ended.exit_code, 4) << ended.err;
 }
 
+TEST(Compare, PlaysOverEachTransport) {
+  const std::string folder = std::string(RINGSIDE_REFERENCES) + "/";
+  for (const std::string transport : {"tcp", "unix", "seqpacket", "udp", "unix-dgram"}) {
+    SCOPED_TRACE(transport);
+    const bool datagrams = transport == "udp" || transport == "unix-dgram";
+    const std::string bare =
+        folder + (datagrams ? "bare_epoll_datagrams" : "bare_epoll") + " {address}";
+    Ended ended;
+    const Json json = CompareJson({"--transport", transport, "--arm", "bare=" + bare, "--arm",
+                                   "again=" + bare, "--pairs", "1"},
+                                  &ended);
+    ASSERT_FALSE(json.is_discarded()) << ended.err;
+    EXPECT_EQ(ended.exit_code, 5) << ended.err;
+    EXPECT_EQ(json["transport"], transport);
+    EXPECT_EQ(json["scenarios"][0]["pairs"].size(), 1u) << ended.err;
+  }
+}
+
+TEST(Compare, PlaysOurServerOverEachTransport) {
+  for (const std::string transport : {"unix", "seqpacket", "udp", "unix-dgram"}) {
+    SCOPED_TRACE(transport);
+    Ended ended;
+    const Json json = CompareJson(
+        {"--transport", transport, "--arm", "epoll", "--arm", "epoll", "--pairs", "1"}, &ended);
+    ASSERT_FALSE(json.is_discarded()) << ended.err;
+    EXPECT_EQ(ended.exit_code, 5) << ended.err;
+    ASSERT_EQ(json["scenarios"][0]["pairs"].size(), 1u) << ended.err;
+    EXPECT_GT(json["scenarios"][0]["pairs"][0]["a"]["server_syscalls"].get<double>(), 0);
+  }
+}
+
 TEST(Compare, ShowsWhatAnArmSaidThatDoesNotStart) {
   Ended ended;
   CompareJson({"--arm", "epoll", "--arm", "broken=sh -c 'echo no can do >&2; exit 9' {port}"},

@@ -20,7 +20,7 @@
 namespace server {
 namespace {
 
-constexpr uid_t kNobody = 65534;
+constexpr uid_t kOtherUser = 65534;
 
 template <typename T>
 std::string Error(const absl::StatusOr<T>& result) {
@@ -264,8 +264,8 @@ TEST_F(UnixPath, StaysClosedWhereItsOwnerCannotBeSet) {
       return Mode() == 0600 ? 0 : 3;  // the mode comes last
     };
     if (geteuid() != 0) return act();
-    EXPECT_EQ(chown(directory_.c_str(), kNobody, kNobody), 0);
-    return AsUser(kNobody, act);
+    EXPECT_EQ(chown(directory_.c_str(), kOtherUser, kOtherUser), 0);
+    return AsUser(kOtherUser, act);
   }();
   EXPECT_EQ(result, 0);
 }
@@ -274,11 +274,11 @@ TEST_F(UnixPath, GetsItsOwnerAsRoot) {
   if (geteuid() != 0) GTEST_SKIP() << "takes root";
   Bind();
   UnixAccess access;
-  access.owner = {kNobody, 7};
+  access.owner = {kOtherUser, 7};
   access.mode = 0620;
   const absl::Status status = access.ApplyTo(path_);
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(Stat().st_uid, kNobody);
+  EXPECT_EQ(Stat().st_uid, kOtherUser);
   EXPECT_EQ(Stat().st_gid, 7u);
   EXPECT_EQ(Mode(), 0620u);
 }
@@ -287,20 +287,20 @@ TEST_F(UnixPath, KeepsOthersOutUntilItIsOpened) {
   if (geteuid() != 0) GTEST_SKIP() << "takes root, to be another user";
   Bind();
   ASSERT_EQ(listen(fd_, 4), 0);
-  EXPECT_EQ(AsUser(kNobody, [&] { return Connect(); }), EACCES);
+  EXPECT_EQ(AsUser(kOtherUser, [&] { return Connect(); }), EACCES);
   UnixAccess access;
   access.mode = 0666;
   ASSERT_TRUE(access.ApplyTo(path_).ok());
-  EXPECT_EQ(AsUser(kNobody, [&] { return Connect(); }), 0);
+  EXPECT_EQ(AsUser(kOtherUser, [&] { return Connect(); }), 0);
   const int accepted = accept(fd_, nullptr, nullptr);
   const auto peer = ReadPeerCredentials(accepted);
   ASSERT_TRUE(peer.ok()) << peer.status();
-  EXPECT_EQ(peer->uid, kNobody) << "though its process has ended";
-  EXPECT_EQ(peer->gid, kNobody);
+  EXPECT_EQ(peer->uid, kOtherUser) << "though its process has ended";
+  EXPECT_EQ(peer->gid, kOtherUser);
   EXPECT_NE(peer->pid, getpid());
   access.uids = {0, 1};
   EXPECT_FALSE(access.Allows(*peer));
-  access.gids = {kNobody};
+  access.gids = {kOtherUser};
   EXPECT_TRUE(access.Allows(*peer));
   close(accepted);
 }
@@ -336,8 +336,8 @@ TEST_F(UnixPath, ThatIsNotOurSocketIsLeftAlone) {
 
 TEST_F(UnixPath, OfAnotherUserIsLeftAlone) {
   if (geteuid() != 0) GTEST_SKIP() << "takes root, to be another user";
-  ASSERT_EQ(chown(directory_.c_str(), kNobody, kNobody), 0);
-  EXPECT_EQ(AsUser(kNobody, [&] { return Bind(), Mode() == 0600 ? 0 : 1; }), 0);
+  ASSERT_EQ(chown(directory_.c_str(), kOtherUser, kOtherUser), 0);
+  EXPECT_EQ(AsUser(kOtherUser, [&] { return Bind(), Mode() == 0600 ? 0 : 1; }), 0);
   UnixAccess access;
   access.mode = 0666;
   const absl::Status status = access.ApplyTo(path_);
