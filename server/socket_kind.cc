@@ -79,9 +79,8 @@ absl::StatusOr<SocketKind> InspectSocket(int fd) {
   if (getsockname(fd, address, &size) != 0) return OptionError(fd, errno);
   bool bound = true;
   if (kind.family == AF_INET || kind.family == AF_INET6) {
-    const io::Endpoint endpoint(address, size);
-    bound = endpoint.port() != 0;
-    kind.address = endpoint.ToString();
+    bound = io::Endpoint(io::Transport::kTcp, address, size).port() != 0;  // UDP's is as TCP's
+    kind.address = io::AddressText(address, size);
   } else if (kind.family == AF_UNIX) {
     bound = size > offsetof(sockaddr_un, sun_path);
     if (bound) kind.address = UnixAddress(reinterpret_cast<const sockaddr_un&>(storage), size);
