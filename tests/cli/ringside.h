@@ -62,10 +62,11 @@ inline Json Line(const std::string& text, int index) {
   return Json::parse(text.substr(at, text.find('\n', at) - at));
 }
 
-// A `ringside serve --json` on a free port, ready.
+// A `ringside serve --json`, ready: on a free port, unless an address is given.
 class Server {
  public:
-  explicit Server(std::vector<std::string> arguments) : process_(StartServe(std::move(arguments))) {
+  explicit Server(std::vector<std::string> arguments, const std::string& address = "0")
+      : process_(StartServe(std::move(arguments), address)) {
     while (process_.Output().find('\n') == std::string::npos) {
       if (process_.Wait(1'000'000, -1) == bench::Process::Waited::kEnded) {
         throw std::runtime_error("serve ended: " + process_.Errors());
@@ -87,8 +88,8 @@ class Server {
   }
 
  private:
-  static bench::Process StartServe(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "serve", "0", "--json"});
+  static bench::Process StartServe(std::vector<std::string> arguments, const std::string& address) {
+    arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "serve", address, "--json"});
     return Start(std::move(arguments));
   }
 

@@ -10,22 +10,33 @@
 #include <map>
 #include <random>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "io/event_loop.h"
 #include "tests/faults/backends.h"
 
 namespace faults {
 
 struct Workload {
-  Plan server, client;   // what befalls each end
+  std::string transport = "tcp";  // or "unix", or "unix-seqpacket", where each send is a message
+  Plan server, client;            // what befalls each end
   int connections = 32;  // at a time
   int lives = 96;        // connections in all
   int messages = 40;     // a connection
   size_t message_max = 200'000;
   io::LoopOptions options = {.recv_buffer_bytes = 16 * 1024, .pending_bytes_max = 64 * 1024};
 };
+
+// A free address of a transport; each call another one.
+inline std::string AddressOn(const std::string& transport) {
+  static std::atomic<int> number = 0;
+  if (transport == "tcp") return "127.0.0.1:0";
+  if (transport == "udp") return "udp://127.0.0.1:0";
+  return absl::StrCat(transport, ":@ringside-faults-", getpid(), "-", number.fetch_add(1));
+}
 
 // What came of it.
 struct Outcome {
@@ -89,6 +100,7 @@ struct EchoHandler {
   // Answers in one, two or three parts, the middle one copied: all the ways to send lent bytes.
   void OnReceive(auto& loop, io::Connection& c, io::Bytes in) noexcept {
     life.OnAnything(c);
+    if (c.messages) return Answer(loop, c, in);
     const size_t third = in.size() / 3;
     switch (in.size() % 4) {
       case 0: {
@@ -110,6 +122,14 @@ struct EchoHandler {
   }
   void OnDrained(auto&, io::Connection& c) noexcept { life.OnAnything(c); }
   void OnClose(auto&, io::Connection& c, int error) noexcept { life.OnClose(c, error); }
+
+ private:
+  // A message is answered by one: lent, or copied.
+  static void Answer(auto& loop, io::Connection& c, io::Bytes in) {
+    if (in.size() % 4 != 0) return loop.Send(c, in);
+    const std::vector<std::byte> copy(in.begin(), in.end());
+    loop.Send(c, copy);
+  }
 };
 
 // The clients: each life sends its messages, a few at a time, and compares what comes back.
@@ -142,6 +162,9 @@ class VerifyingHandler {
     EXPECT_TRUE(same) << "life " << c.tag << " got other bytes than it sent, in the " << in.size()
                       << " from " << life.received;
     if (!same) return loop.Abort(c);
+    if (c.messages) {
+      EXPECT_EQ(life.received + in.size(), life.ends[life.answered]) << "not a message, or not whole";
+    }
     life.received += in.size();
     if (c.tag % 3 == 0 && in.size() % 2 == 0) {
       loop.PauseReceive(c);  // until after this turn, which is not to sleep
@@ -246,7 +269,7 @@ class EchoServer {
     Loop loop(handler, workload.options, FaultyKernel(outcome->server_faults));
     loop_ = &loop;
     const absl::Status opened = loop.Open();
-    auto at = opened.ok() ? loop.Listen(*io::Resolve("127.0.0.1:0"), {}) : opened;
+    auto at = opened.ok() ? loop.Listen(*io::Resolve(AddressOn(workload.transport)), {}) : opened;
     const bool ok = at.ok();
     started_.set_value(std::move(at));
     while (ok && !stop_) {
@@ -274,7 +297,11 @@ template <class Backend>
 void RunClients(const Workload& workload, uint64_t seed, const io::Endpoint& at, Outcome* outcome) {
   using Clock = std::chrono::steady_clock;
   VerifyingHandler handler(workload, seed);
-  typename Backend::template Loop<VerifyingHandler> loop(handler, workload.options,
+  io::LoopOptions options = workload.options;
+  // A Unix socket holds less than the clients have under way: bounded both, the two ends would wait
+  // for each other, as the contract says of bounds.
+  if (workload.transport != "tcp") options.pending_bytes_max = 1 << 20;
+  typename Backend::template Loop<VerifyingHandler> loop(handler, options,
                                                          FaultyKernel(outcome->client_faults));
   ASSERT_TRUE(loop.Open().ok());
   int begun = 0, ended = 0;

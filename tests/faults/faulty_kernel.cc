@@ -67,8 +67,10 @@ Call CallOf(uint8_t opcode) {
     case IORING_OP_CONNECT:
       return Call::kConnect;
     case IORING_OP_RECV:
+    case IORING_OP_RECVMSG:
       return Call::kReceive;
     case IORING_OP_SEND:
+    case IORING_OP_SENDMSG:
       return Call::kSend;
     case IORING_OP_CLOSE:
       return Call::kClose;
@@ -319,8 +321,12 @@ void Injector::OnPrepared(io_uring_sqe* sqe) {
       break;
   }
   if (error != 0) return Replace(sqe, error);
-  if (call == Call::kSend && !KeepsMessages(sqe->fd)) sqe->len = static_cast<uint32_t>(Shorten(call, sqe->len));
-  if (call != Call::kAccept && call != Call::kReceive) return;
+  if (call == Call::kSend && !KeepsMessages(sqe->fd)) {
+    sqe->len = static_cast<uint32_t>(Shorten(call, sqe->len));
+  }
+  // A recvmsg(2) that isn't multishot is another operation: it has no header in its buffer.
+  const bool multishot_or_not = sqe->opcode == IORING_OP_ACCEPT || sqe->opcode == IORING_OP_RECV;
+  if (!multishot_or_not) return;
   const uint16_t multishot =
       call == Call::kAccept ? IORING_ACCEPT_MULTISHOT : IORING_RECV_MULTISHOT;
   if (!(sqe->ioprio & multishot) || !Happens(plan_.ends_early, call, kSaltEndsEarly)) return;

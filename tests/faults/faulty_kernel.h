@@ -48,6 +48,8 @@ struct Plan {
   double aborted = 0;    // accept: this peer is gone (ECONNABORTED and its kind)
   double exhausted = 0;  // accept: no descriptor, no memory
   double fatal = 0;      // the connection is lost: ECONNRESET, ETIMEDOUT, EPIPE, ECONNREFUSED
+
+  friend bool operator==(const Plan&, const Plan&) = default;
 };
 
 // All that a connection survives, `often` each; waits, of which there are few, more often.

@@ -1,0 +1,172 @@
+// Sockets of datagrams, of which one may be lost, but only with a word in the counters.
+
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "io/errors.h"
+#include "io/sockets.h"
+#include "tests/faults/echo_workload.h"
+#include "tests/faults/rig.h"
+
+namespace faults {
+namespace {
+
+// Answers each datagram with itself: lent, or copied.
+struct DatagramEcho : RecordingHandler {
+  void OnDatagram(auto& loop, const io::Datagram& in) noexcept {
+    if (in.bytes.size() % 3 != 0) return loop.SendDatagram(in.socket, in.path, in.bytes);
+    const std::vector<std::byte> copy(in.bytes.begin(), in.bytes.end());
+    loop.SendDatagram(in.socket, in.path, copy);
+  }
+};
+
+struct Header {
+  uint32_t client, number;
+};
+
+template <class Backend>
+class DatagramFaults : public BackendTest<Backend> {
+ protected:
+  using Loop = typename Backend::template Loop<DatagramEcho>;
+
+  static constexpr uint32_t kClients = 16;
+  static constexpr int kRounds = 60;
+  static constexpr size_t kBytesMax = 4'000;
+
+  // Some datagrams of each client at a time, until each of them is answered or counted as lost. A
+  // loss that isn't counted hangs.
+  void Run(const std::string& transport, uint64_t seed, const Plan& plan) {
+    SCOPED_TRACE(transport + ", RINGSIDE_FAULT_SEED=" + std::to_string(seed));
+    const auto faults = std::make_shared<Injector>(seed, plan);
+    DatagramEcho handler;
+    Loop loop(handler, {.recv_buffer_bytes = 16 * 1024, .recv_buffers = 32}, FaultyKernel(faults));
+    ASSERT_TRUE(loop.Open().ok());
+    const auto at = loop.Listen(*io::Resolve(AddressOn(transport)), {});
+    ASSERT_TRUE(at.ok()) << std::string(at.status().message());
+    Connect(*at);
+    std::mt19937_64 random(seed);
+    for (int round = 0; round < kRounds; ++round) {
+      for (uint32_t i = 0; i < kClients; ++i) Send(i, random);
+      const auto give_up = std::chrono::steady_clock::now() + kHang;
+      const auto all = [&] { return answered_ + loop.counters().datagrams_dropped >= sent_; };
+      while (!all()) {
+        ASSERT_TRUE(loop.RunOnce(std::chrono::milliseconds(2)).ok());
+        for (uint32_t i = 0; i < kClients; ++i) Receive(i);
+        ASSERT_LT(std::chrono::steady_clock::now(), give_up)
+            << "of " << sent_ << " datagrams " << answered_ << " are answered and "
+            << loop.counters().datagrams_dropped << " dropped; " << faults->Describe();
+      }
+    }
+    loop.Shutdown();
+    ExpectNothingLeft(loop);
+    const io::Counters& c = loop.counters();
+    EXPECT_EQ(c.datagrams_received, sent_);
+    EXPECT_EQ(c.datagrams_sent, answered_);
+    EXPECT_EQ(c.datagrams_sent + c.datagrams_dropped, sent_);
+    EXPECT_GE(c.errors.total(), c.datagrams_dropped) << "a loss without its errno";
+    EXPECT_EQ(c.truncated, 0u);
+    EXPECT_GT(answered_, 0u);
+    faults_ += faults->log().size();
+    dropped_ += c.datagrams_dropped;
+    if (testing::Test::HasFailure()) ADD_FAILURE() << faults->Describe();
+  }
+
+  void RunSeeds(uint64_t seeds, const Plan& plan) {
+    for (const char* transport : {"udp", "unix-dgram"}) {
+      for (const uint64_t seed : Seeds(seeds)) {
+        Run(transport, seed, plan);
+        if (testing::Test::HasFailure()) return;
+      }
+    }
+    EXPECT_GT(faults_, 0u) << "nothing was tested";
+  }
+
+  uint64_t dropped() const { return dropped_; }  // over all runs
+
+ private:
+  struct Client {
+    Socket socket;
+    std::vector<bool> waits;    // by number: sent, and not answered
+    std::vector<size_t> sizes;  // by number
+  };
+
+  void Connect(const io::Endpoint& at) {
+    clients_.clear();
+    sent_ = answered_ = 0;
+    for (uint32_t i = 0; i < kClients; ++i) {
+      Client& client = clients_.emplace_back(Client{Socket(*io::OpenConnector(at, true)), {}, {}});
+      ASSERT_EQ(connect(client.socket.fd(), at.address(), at.size()), 0) << io::ErrnoName(errno);
+    }
+  }
+
+  std::string Message(uint32_t client, uint32_t number) const {
+    const Header header = {client, number};
+    std::string message(reinterpret_cast<const char*>(&header), sizeof(header));
+    message += io::AsText(text_.At(client, number * 4096ull, clients_[client].sizes[number]));
+    return message;
+  }
+
+  // One to three: fewer than the kernel queues for a Unix socket at either end.
+  void Send(uint32_t i, std::mt19937_64& random) {
+    Client& client = clients_[i];
+    for (uint64_t count = 1 + random() % 3; count > 0; --count) {
+      const auto number = static_cast<uint32_t>(client.sizes.size());
+      client.sizes.push_back(random() % kBytesMax);
+      const std::string message = Message(i, number);
+      const ssize_t n = send(client.socket.fd(), message.data(), message.size(), MSG_NOSIGNAL);
+      client.waits.push_back(n >= 0);
+      if (n < 0) {
+        EXPECT_EQ(errno, EAGAIN) << io::ErrnoName(errno);  // the server's queue is full
+        return;
+      }
+      ++sent_;
+    }
+  }
+
+  void Receive(uint32_t i) {
+    Client& client = clients_[i];
+    char in[2 * kBytesMax];
+    for (ssize_t n; (n = recv(client.socket.fd(), in, sizeof(in), MSG_DONTWAIT)) >= 0;) {
+      Header header = {};
+      ASSERT_GE(static_cast<size_t>(n), sizeof(header)) << "an answer to nothing";
+      std::memcpy(&header, in, sizeof(header));
+      ASSERT_EQ(header.client, i) << "another client's answer";
+      ASSERT_LT(header.number, client.waits.size());
+      EXPECT_TRUE(client.waits[header.number]) << "answered twice, or never sent";
+      EXPECT_TRUE(std::string(in, n) == Message(i, header.number)) << "corrupt";
+      client.waits[header.number] = false;
+      ++answered_;
+    }
+  }
+
+  Text text_;
+  std::vector<Client> clients_;
+  uint64_t sent_ = 0, answered_ = 0, faults_ = 0, dropped_ = 0;
+};
+
+TYPED_TEST_SUITE(DatagramFaults, Backends, BackendNames);
+
+TYPED_TEST(DatagramFaults, FailedReceivesLoseNothing) {
+  // As often as the loop may be told so, it asks again: what waits in the socket stays there.
+  this->RunSeeds(5, {.no_buffers = 0.3, .ends_early = 0.3, .delayed = 0.2, .waits = 0.3});
+  EXPECT_EQ(this->dropped(), 0u);
+}
+
+TYPED_TEST(DatagramFaults, EveryLossIsCounted) {
+  this->RunSeeds(10, Benign(0.1));
+  EXPECT_GT(this->dropped(), 0u);
+}
+
+TYPED_TEST(DatagramFaults, MostSendsFail) { this->RunSeeds(5, Benign(0.45)); }
+
+TYPED_TEST(DatagramFaults, ErrorsOfTheSocketEndNothing) {
+  Plan plan = Benign(0.05);
+  plan.fatal = 0.1;
+  this->RunSeeds(10, plan);
+  EXPECT_GT(this->dropped(), 0u);
+}
+
+}  // namespace
+}  // namespace faults
