@@ -51,6 +51,7 @@ absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, ui
   for (uint32_t id = count_; id-- > 0;) idle_.push_back(static_cast<uint16_t>(id));
   target_ = std::min(count_, kTargetFirst);
   lend_max_ = std::max(count_ / 8, std::min(64u, count_ - std::max(1u, count_ / 4)));
+  clean_ = idle_.size();
   Fill();
   Publish();
   return absl::OkStatus();
@@ -64,6 +65,8 @@ void BufferRing::Fill() {
     idle_.pop_back();
     Add(id);
   }
+  clean_ = std::min(clean_, idle_.size());
+  idle_least_ = std::min(idle_least_, idle_.size());
 }
 
 void BufferRing::Grow() {
@@ -76,7 +79,19 @@ void BufferRing::Adapt() {
   target_ = std::clamp(wanted, std::min(kTargetMin, count_), count_);
   used_peak_ = 0;
   publishes_ = 0;
+  Release();
   Fill();
+}
+
+// Those at the bottom of the stack were not taken since the last time. Only where buffers are whole
+// pages: the kernel rounds up, and would take of the next one's.
+void BufferRing::Release() {
+  constexpr uint32_t kPage = 4096;
+  if (bytes_ % kPage != 0) return;
+  for (size_t released = 0; clean_ < idle_least_ && released < kReleasesMax; ++released) {
+    madvise(buffer(idle_[clean_++]), bytes_, MADV_DONTNEED);
+  }
+  idle_least_ = idle_.size();
 }
 
 }  // namespace io

@@ -20,7 +20,8 @@ namespace io {
 // many large buffers walks through all the cache. So the ring is kept just as full as the load
 // needs: buffers beyond the target wait on a stack, the one used last on top. The target doubles
 // when the ring ran dry, and follows the highest use that was seen in a while, with a quarter to
-// spare.
+// spare. The memory of buffers that were idle all that while goes back to the kernel, some at a
+// time.
 class BufferRing {
  public:
   static constexpr uint32_t kCountMax = 32768;  // the kernel's limit
@@ -88,6 +89,7 @@ class BufferRing {
   }
   void Fill();
   void Adapt();
+  void Release();
 
   io_uring_buf_ring* ring_ = nullptr;
   std::byte* data_ = nullptr;
@@ -99,6 +101,9 @@ class BufferRing {
   uint32_t used_peak_ = 0;  // most in use between two Publish(), since the last Adapt()
   uint32_t publishes_ = 0;
   std::vector<uint16_t> idle_;
+  size_t clean_ = 0;       // so many at the bottom of idle_ have no memory
+  size_t idle_least_ = 0;  // the fewest that were idle since the last Adapt()
+  static constexpr size_t kReleasesMax = 256;  // an Adapt()
 };
 
 }  // namespace io

@@ -21,7 +21,7 @@ class BlockPool {
     std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
   };
   static constexpr uint32_t kSmall = 2048 - sizeof(Block);
-  static constexpr uint32_t kLarge = 65536 - sizeof(Block);
+  static constexpr uint32_t kLarge = 16384 - sizeof(Block);
 
   BlockPool() = default;
   BlockPool(const BlockPool&) = delete;
@@ -37,7 +37,7 @@ class BlockPool {
     Block* block = list.head;
     if (block != nullptr) {
       list.head = block->next;
-      --list.size;
+      kept_bytes_ -= block->capacity;
     } else {
       const size_t capacity = kind == kOversize ? bytes : CapacityOf(kind);
       block = static_cast<Block*>(std::malloc(sizeof(Block) + capacity));
@@ -52,13 +52,13 @@ class BlockPool {
   void Return(Block* block) {
     const uint32_t kind = KindFor(block->capacity);
     FreeList& list = lists_[kind];
-    if (kind == kOversize || (list.size + 1) * CapacityOf(kind) > kKeptBytesMax) {
+    if (kind == kOversize || kept_bytes_ + block->capacity > kKeptBytesMax) {
       std::free(block);
       return;
     }
+    kept_bytes_ += block->capacity;
     block->next = list.head;
     list.head = block;
-    ++list.size;
   }
 
  private:
@@ -66,7 +66,7 @@ class BlockPool {
   // was asked for.
   static constexpr uint32_t kPage = 4096;
   static constexpr uint32_t kOversize = (kLarge + sizeof(Block)) / kPage + 1;
-  static constexpr size_t kKeptBytesMax = 8 << 20;  // a kind
+  static constexpr size_t kKeptBytesMax = 8 << 20;  // of all kinds
 
   static uint32_t KindFor(size_t bytes) {
     if (bytes <= kSmall) return 0;
@@ -78,7 +78,6 @@ class BlockPool {
   }
 
   struct FreeList {
-    uint32_t size = 0;
     Block* head = nullptr;
   };
   static void Drop(FreeList& list) {
@@ -88,6 +87,7 @@ class BlockPool {
       list.head = next;
     }
   }
+  size_t kept_bytes_ = 0;
   std::array<FreeList, kOversize + 1> lists_ = {};  // the last stays empty
 };
 

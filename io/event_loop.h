@@ -68,7 +68,7 @@ struct Connection {
 struct LoopOptions {
   uint32_t recv_buffer_bytes = 64 * 1024;   // the most that one OnReceive carries
   uint32_t recv_buffers = 1024;             // io_uring: provided buffers, at most 32768
-  uint32_t pending_bytes_max = 64 * 1024;   // a connection, waiting to be sent
+  uint32_t pending_bytes_max = 48 * 1024;   // a connection, waiting to be sent
   uint32_t connections_max = 1'000'000;
   uint32_t submission_entries = 1024;  // io_uring: the submission ring; halved where memory lacks
   uint32_t completion_entries = 8192;  // io_uring: the completion ring

@@ -922,10 +922,15 @@ class UringLoop {
     return slot.full && (slot.messages || !features_.receive_total);
   }
 
-  // What may still be received must fit in the bound if none of it can be sent on.
-  uint32_t ReceiveTotal(const Slot& slot) const {
+  // What may still be received must fit in the bound if none of it can be sent on. The total ends
+  // the receive once it is reached, but does not shorten the last one: so it is half of the room,
+  // and no receive is longer than the other half.
+  void CapReceive(io_uring_sqe* sqe, const Slot& slot) {
     const size_t pending = Pending(slot), bound = options_.pending_bytes_max;
-    return static_cast<uint32_t>(pending < bound ? bound - pending : bound);
+    const size_t room = pending < bound ? bound - pending : bound;
+    const auto half = static_cast<uint32_t>((room + 1) / 2);
+    SetReceiveTotal(sqe, half);
+    sqe->len = std::min(half, options_.recv_buffer_bytes);
   }
 
   void StartConnect(Slot& slot) {
@@ -985,7 +990,7 @@ class UringLoop {
       io_uring_prep_recv(sqe, slot.fd, nullptr, 0, flags);
     } else {
       io_uring_prep_recv_multishot(sqe, slot.fd, nullptr, 0, flags);
-      if (features_.receive_total && !slot.messages) SetReceiveTotal(sqe, ReceiveTotal(slot));
+      if (features_.receive_total && !slot.messages) CapReceive(sqe, slot);
     }
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = buffers_.group();
