@@ -72,7 +72,6 @@ class ServeProcess {
 
     absl::Status status = FindPredecessor();
     if (!status.ok()) return status;
-    OpenLog(activated->size());
     server_ = std::make_unique<server::Server>(options_);
     status = server_->Open(predecessor_ ? predecessor_->TakeSockets()
                                         : std::vector<server::PassedSocket>(),
@@ -82,6 +81,7 @@ class ServeProcess {
     if (status.ok()) status = OpenAdmin(&admin_listener);
     if (status.ok() && takeover_ && !predecessor_) status = takeover_->Listen(flags_.takeover);
     if (status.ok() && !flags_.user.empty()) status = server::DropTo(flags_.user);
+    if (status.ok()) OpenLog();  // a thread
     if (status.ok()) status = server_->Start();
     if (status.ok() && admin_listener >= 0) {
       status = StartAdmin(std::exchange(admin_listener, -1));
@@ -106,14 +106,13 @@ class ServeProcess {
     return absl::OkStatus();
   }
 
-  void OpenLog(size_t activated) {
+  void OpenLog() {
     if (!flags_.log_connections) return;
     std::vector<std::string> names;
-    for (const server::ListenSpec& spec : options_.listeners) names.push_back(spec.at.ToString());
-    for (size_t i = names.size(); i < activated; ++i) names.push_back(absl::StrCat("activated-", i));
+    for (const auto& listener : server_->listeners()) names.push_back(listener.at.ToString());
     log_ = std::make_unique<server::ConnectionLog>(
         server::ConnectionLogOptions{.listeners = names, .workers = options_.threads});
-    options_.log = log_.get();
+    server_->LogTo(log_.get());
     logger_ = std::make_unique<server::ConnectionLogger>(
         *log_, [](std::string_view lines) { std::cerr << lines << std::flush; });
   }
