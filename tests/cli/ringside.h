@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -44,6 +45,17 @@ inline Ended RunToEnd(std::vector<std::string> argv) {
 inline Ended Ringside(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), RINGSIDE_BINARY);
   return RunToEnd(std::move(arguments));
+}
+
+// Waits until it holds, or this hangs.
+template <class F>
+bool Until(F holds) {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::nanoseconds(kHangNs);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > give_up) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }
 
 // The JSON object on the `index`-th line.
