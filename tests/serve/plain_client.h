@@ -54,6 +54,14 @@ class Serving {
     ready_ = cli_tests::Line(process_.Output(), 0);
   }
 
+  Serving(Serving&&) = default;
+  // In order, so that it removes its files.
+  ~Serving() {
+    if (process_.pid() <= 0 || process_.ended()) return;  // moved from, or stopped
+    process_.Signal(SIGTERM);
+    process_.Wait(10'000'000'000, -1);
+  }
+
   static bench::Process Launch(std::vector<std::string> arguments,
                                std::vector<std::string> before = {}) {
     before.insert(before.end(), {RINGSIDE_BINARY, "serve", "--json"});
