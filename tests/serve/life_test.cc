@@ -494,6 +494,26 @@ TEST_P(TakeoverOn, LeavesDelayedRepliesToThePredecessor) {
   }
 }
 
+TEST_P(TakeoverOn, PassesTheMetricsAddressToo) {
+  const std::string address = FixedAddress(), path = Scratch("m");
+  for (const std::string& metrics : {FixedAddress(), "unix:" + path}) {
+    Serving old(Arguments(address, {"--metrics", metrics}));
+    EXPECT_NE(Get(metrics, "/metrics"), "");
+    PlainClient stays(address);
+    EXPECT_EQ(stays.Ask("x"), "x");
+    Serving next(Arguments(address, {"--metrics", metrics}));
+    for (int i = 0; i < 10; ++i) {  // the new one's page, always
+      EXPECT_NE(Get(metrics, "/metrics").find("ringside_connections{thread=\"0\"} 0"),
+                std::string::npos);
+    }
+    EXPECT_EQ(stays.Ask("x"), "x");
+    stays.End();
+    old.Ending();
+    next.Stop();
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST_P(TakeoverOn, LosesNobodyWhoWaitsForRoom) {
   const std::string address = FixedAddress();
   Serving old(Arguments(address, {"--connections-max", "2"}));
