@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 #include "server/server_json.h"
 #include "server/systemd.h"
 #include "server/takeover.h"
+#include "server/unique_fd.h"
 
 namespace cli {
 namespace {
@@ -53,6 +55,7 @@ class ServeProcess {
     server::ServerSummary summary;
     const absl::Status status = server_->Wait(&summary);
     admin_.reset();
+    if (admin_listener_) RemoveAdminPath();
     logger_.reset();
     const auto json = server::SummaryJson(options_, *server_, summary);
     std::cout << (flags_.json ? json.dump() + "\n" : report::ServeText(json)) << std::flush;
@@ -71,21 +74,18 @@ class ServeProcess {
 
     absl::Status status = FindPredecessor();
     if (!status.ok()) return status;
-    OpenLog(activated->size());
     server_ = std::make_unique<server::Server>(options_);
-    status = server_->Open(predecessor_ ? predecessor_->TakeSockets()
-                                        : std::vector<server::PassedSocket>(),
-                           *std::move(activated));
+    std::vector<server::PassedSocket> inherited;
+    if (predecessor_) inherited = predecessor_->TakeSockets();
+    TakeAdminFrom(&inherited);
+    status = server_->Open(std::move(inherited), *std::move(activated));
     for (const std::string& warning : server_->warnings()) Warn(warning);
-    int admin_listener = -1;
-    if (status.ok()) status = OpenAdmin(&admin_listener);
+    if (status.ok()) status = OpenAdmin();
     if (status.ok() && takeover_ && !predecessor_) status = takeover_->Listen(flags_.takeover);
     if (status.ok() && !flags_.user.empty()) status = server::DropTo(flags_.user);
+    if (status.ok()) OpenLog();  // a thread
     if (status.ok()) status = server_->Start();
-    if (status.ok() && admin_listener >= 0) {
-      status = StartAdmin(std::exchange(admin_listener, -1));
-    }
-    if (admin_listener >= 0) close(admin_listener);
+    if (status.ok() && admin_listener_) status = StartAdmin();
     if (status.ok()) status = Succeed();
     return status;
   }
@@ -105,30 +105,43 @@ class ServeProcess {
     return absl::OkStatus();
   }
 
-  void OpenLog(size_t activated) {
+  void OpenLog() {
     if (!flags_.log_connections) return;
     std::vector<std::string> names;
-    for (const server::ListenSpec& spec : options_.listeners) names.push_back(spec.at.ToString());
-    for (size_t i = names.size(); i < activated; ++i) names.push_back(absl::StrCat("activated-", i));
+    for (const auto& listener : server_->listeners()) names.push_back(listener.at.ToString());
     log_ = std::make_unique<server::ConnectionLog>(
         server::ConnectionLogOptions{.listeners = names, .workers = options_.threads});
-    options_.log = log_.get();
+    server_->LogTo(log_.get());
     logger_ = std::make_unique<server::ConnectionLogger>(
         *log_, [](std::string_view lines) { std::cerr << lines << std::flush; });
   }
 
-  absl::Status OpenAdmin(int* listener) {
-    if (flags_.metrics.empty()) return absl::OkStatus();
+  std::string AdminLabel() const { return absl::StrCat("metrics=", flags_.metrics); }
+
+  // A predecessor's admin address is ours, where it is the same.
+  void TakeAdminFrom(std::vector<server::PassedSocket>* inherited) {
+    std::erase_if(*inherited, [this](const server::PassedSocket& socket) {
+      if (!socket.label.starts_with("metrics=")) return false;
+      server::UniqueFd listener(socket.fd);
+      if (socket.label == AdminLabel()) admin_listener_ = std::move(listener);
+      return true;
+    });
+  }
+
+  absl::Status OpenAdmin() {
+    if (flags_.metrics.empty() || admin_listener_) return absl::OkStatus();
     const auto at = io::Resolve(flags_.metrics);
     if (!at.ok()) return at.status();
     const auto fd = server::OpenAdminListener(*at);
     if (!fd.ok()) return fd.status();
-    *listener = *fd;
+    admin_listener_ = server::UniqueFd(*fd);
     return absl::OkStatus();
   }
 
-  absl::Status StartAdmin(int listener) {
-    const auto at = io::LocalEndpoint(listener);
+  absl::Status StartAdmin() {
+    const auto at = io::LocalEndpoint(admin_listener_.get());
+    const int listener = fcntl(admin_listener_.get(), F_DUPFD_CLOEXEC, 3);  // ours is to be passed
+    if (listener < 0) return absl::ResourceExhaustedError("no descriptor is left for --metrics");
     auto admin = server::AdminServer::Start(
         listener,
         {{.path = "/metrics",
@@ -194,13 +207,23 @@ class ServeProcess {
   }
 
   void HandOver() {
-    const auto result = takeover_->Handle(server_->SocketsToPass());
+    std::vector<server::PassedSocket> sockets = server_->SocketsToPass();
+    if (admin_listener_) sockets.push_back({admin_listener_.get(), AdminLabel()});
+    const auto result = takeover_->Handle(sockets);
     if (result.outcome == server::TakeoverServer::Outcome::kFailed) WarnUnlessOk(result.status);
     if (result.outcome != server::TakeoverServer::Outcome::kHandedOver) return;
     Warn(absl::StrCat("process ", result.peer, " has taken over; serving those who are connected"));
     WarnUnlessOk(notifier_.MainPid(result.peer));
     server_->Retire();
+    admin_.reset();  // the successor answers there
+    admin_listener_.Reset();
     WarnUnlessOk(takeover_->Release());
+  }
+
+  // That of a unix: address; a successor's is not ours any more.
+  void RemoveAdminPath() const {
+    const auto at = io::LocalEndpoint(admin_listener_.get());
+    if (at.ok() && !at->path().empty()) unlink(at->path().c_str());
   }
 
   void PrintStatus() {
@@ -217,6 +240,7 @@ class ServeProcess {
   std::unique_ptr<server::ConnectionLog> log_;
   std::unique_ptr<server::ConnectionLogger> logger_;
   std::unique_ptr<server::Server> server_;
+  server::UniqueFd admin_listener_;
   std::unique_ptr<server::AdminServer> admin_;
 };
 

@@ -95,6 +95,19 @@ class EpollLoop {
     pause_.Clear();
   }
 
+  void RetireListeners() noexcept {
+    for (Listener& listener : listeners_) {
+      if (listener.fd < 0) continue;
+      ++counters_.system_calls;
+      kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, listener.fd, nullptr);
+      listener.retired = true;
+      if (listener.datagrams) continue;  // there may be something to be sent yet
+      CloseDescriptor(listener.fd);
+      listener.fd = -1;
+    }
+    pause_.Clear();
+  }
+
   absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
     if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
     auto fd = OpenConnector(at, /*nonblocking=*/true);
@@ -211,8 +224,9 @@ class EpollLoop {
   uint32_t listening() const {
     return static_cast<uint32_t>(
         std::count_if(listeners_.begin(), listeners_.end(),
-                      [](const Listener& listener) { return listener.fd >= 0; }));
+                      [](const Listener& listener) { return listener.fd >= 0 && !listener.retired; }));
   }
+  uint32_t waiting() const { return 0; }  // they wait in the backlog
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
@@ -268,6 +282,7 @@ class EpollLoop {
     uint64_t tag;
     Transport transport;
     bool datagrams, shared;
+    bool retired = false;  // nothing is taken from it any more
   };
 
   // What one recvmmsg(2) brings, and the sendmmsg(2) that answers it.

@@ -126,8 +126,15 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // the kernel, unless somebody else holds the listener too.
   { loop.StopListening() }
   noexcept;
-  // Listeners and datagram sockets that are not closed yet: 0 some turns after StopListening().
+  // The same where somebody else holds the sockets too, and loses nobody: whom the kernel has given
+  // us is served, also those of waiting(), and datagrams can be sent until StopListening().
+  { loop.RetireListeners() }
+  noexcept;
+  // Listeners and datagram sockets from which something can still come: 0 some turns after
+  // StopListening() or RetireListeners().
   { loop.listening() } -> std::convertible_to<uint32_t>;
+  // Who is accepted already, and waits for connections_max to allow it.
+  { loop.waiting() } -> std::convertible_to<uint32_t>;
   // Starts to connect. Errors here are the machine's (no descriptor, no port); the peer's come as
   // OnClose.
   { loop.Connect(at, tag) } -> std::same_as<absl::StatusOr<Connection*>>;

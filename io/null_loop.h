@@ -58,6 +58,10 @@ class NullLoop {
   }
 
   void StopListening() noexcept {
+    for (Listener& listener : listeners_) listener.open = listener.sends = false;
+  }
+
+  void RetireListeners() noexcept {
     for (Listener& listener : listeners_) listener.open = false;
   }
 
@@ -148,7 +152,7 @@ class NullLoop {
 
   void SendDatagram(uint32_t socket, const DatagramPath& path, Bytes out) noexcept {
     Slot* peer = path.peer_size == sizeof(sockaddr_in) ? AtAddress(path.peer) : nullptr;
-    if (socket >= listeners_.size() || !listeners_[socket].open || peer == nullptr ||
+    if (socket >= listeners_.size() || !listeners_[socket].sends || peer == nullptr ||
         peer->inbox.bytes() >= kWindow) {
       ++counters_.datagrams_dropped;
       return;
@@ -214,6 +218,7 @@ class NullLoop {
         std::count_if(listeners_.begin(), listeners_.end(),
                       [](const Listener& listener) { return listener.open; }));
   }
+  uint32_t waiting() const { return 0; }
   size_t unsent(const Connection& c) const { return static_cast<const Slot&>(c).queue.bytes(); }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
@@ -267,7 +272,7 @@ class NullLoop {
     Endpoint at;
     uint64_t tag;
     bool reuse_port;
-    bool open = true;
+    bool open = true, sends = true;
   };
 
   static void SetTransport(Slot& slot, Transport transport) {

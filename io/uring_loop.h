@@ -107,6 +107,12 @@ class UringLoop {
     waiting_.clear();
   }
 
+  void RetireListeners() noexcept {
+    for (Listener& listener : listeners_) listener.retired = true;
+    pause_.Clear();
+    UpdateListeners();
+  }
+
   absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
     if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
     auto fd = OpenConnector(at, /*nonblocking=*/false);
@@ -224,9 +230,11 @@ class UringLoop {
   uint32_t buffers_lent() const { return buffers_.lent() + datagram_buffers_.lent(); }
   uint32_t listening() const {
     return static_cast<uint32_t>(
-        std::count_if(listeners_.begin(), listeners_.end(),
-                      [](const Listener& listener) { return listener.fd >= 0; }));
+        std::count_if(listeners_.begin(), listeners_.end(), [](const Listener& listener) {
+          return listener.fd >= 0 && (listener.armed || !listener.retired);
+        }));
   }
+  uint32_t waiting() const { return static_cast<uint32_t>(waiting_.size()); }
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
@@ -307,6 +315,7 @@ class UringLoop {
     bool armed = false;      // an accept, or a receive of datagrams, is in the kernel
     bool cancelled = false;  // its cancel is submitted
     bool stopping = false;
+    bool retired = false;  // what comes before its cancel is served, and a datagram socket stays open
     uint32_t sending = 0;  // datagrams in the kernel
     msghdr message = {};   // how large a datagram's name and control data may be
   };
@@ -651,9 +660,11 @@ class UringLoop {
     const bool accepts = !pause_.active() && !slots_.full();
     for (uint32_t i = 0; i < listeners_.size(); ++i) {
       Listener& listener = listeners_[i];
-      const bool wanted = (listener.datagrams || accepts) && !listener.stopping;
+      const bool closes = listener.stopping || (listener.retired && !listener.datagrams);
+      const bool wanted =
+          (listener.datagrams || accepts) && !listener.stopping && !listener.retired;
       if (listener.fd < 0) continue;
-      if (listener.stopping && !listener.armed && listener.sending == 0) {
+      if (closes && !listener.armed && listener.sending == 0) {
         CloseDescriptor(listener.fd);
         listener.fd = -1;
       } else if (wanted && !listener.armed) {

@@ -112,6 +112,9 @@ class Server {
   absl::Status Open(std::vector<PassedSocket> inherited = {},
                     std::vector<ActivatedSocket> activated = {});
 
+  // Where connections are logged: a ring a thread. REQUIRES: before Start().
+  void LogTo(ConnectionLog* log) { options_.log = log; }
+
   // Starts the threads, up to the point where each has its loop, and nothing is accepted yet. With
   // an error nothing is left running.
   absl::Status Start();

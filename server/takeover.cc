@@ -123,7 +123,8 @@ absl::Status PathError(const char* verb, const std::string& path, int error) {
 // What is at the path now.
 enum class Found { kNothing, kStale, kAlive };
 
-absl::StatusOr<Found> LookAt(const std::string& path, const sockaddr_un& address, socklen_t size) {
+absl::StatusOr<Found> LookAt(const std::string& path, const sockaddr_un& address, socklen_t size,
+                             TakeoverServer::Claim claim) {
   struct stat file = {};
   if (lstat(path.c_str(), &file) != 0) {
     if (errno == ENOENT) return Found::kNothing;
@@ -133,6 +134,8 @@ absl::StatusOr<Found> LookAt(const std::string& path, const sockaddr_un& address
     return absl::AlreadyExistsError(absl::StrCat(
         "'", path, "' is there and is not a socket; remove it, or choose another path"));
   }
+  // The predecessor's, or its dead self's. It may be root's, and we another user by now.
+  if (claim == TakeoverServer::Claim::kPredecessors) return Found::kAlive;
   const auto probe = OpenSocket();
   if (!probe.ok()) return probe.status();
   if (connect(probe->get(), Generic(address), size) == 0) return Found::kAlive;
@@ -257,7 +260,7 @@ absl::Status TakeoverServer::ListenAtFile(const std::string& path, Claim claim) 
 
   absl::Status placed;
   for (int i = 0; i < kNamesToTry; ++i) {
-    const auto found = LookAt(path, *address, size);
+    const auto found = LookAt(path, *address, size, claim);
     placed = found.status();
     if (!placed.ok()) break;
     if (claim == Claim::kPredecessors) {

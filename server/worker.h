@@ -166,10 +166,11 @@ class Worker {
   }
 
   absl::Status Retire() {
-    loop_.StopListening();
+    loop_.RetireListeners();
     absl::Status status;
     while (status.ok() && control_.phase() == Phase::kRetiring &&
-           (loop_.connections() > 0 || loop_.listening() > 0 || responder_.delayed() > 0)) {
+           (loop_.connections() > 0 || loop_.waiting() > 0 || loop_.listening() > 0 ||
+            responder_.delayed() > 0)) {
       status = Turn();
     }
     return status;
@@ -180,14 +181,15 @@ class Worker {
     const auto in_time = [&] {
       return control_.phase() != Phase::kAborting && Clock::now() < deadline;
     };
-    // What has arrived is answered before the FIN goes out: datagrams first, whose sockets close.
+    // What has arrived is answered before the FIN goes out; datagrams before their sockets close.
     absl::Status status = loop_.RunOnce(io::Nanos::zero());
-    loop_.StopListening();
+    loop_.RetireListeners();
     for (uint64_t seen = ~0ull; status.ok() && in_time() && loop_.counters().received_bytes != seen;) {
       seen = loop_.counters().received_bytes;
       status = loop_.RunOnce(io::Nanos::zero());
     }
     while (status.ok() && in_time() && responder_.delayed() > 0) status = Turn(kGlance);
+    loop_.StopListening();
     loop_.ForEachConnection([this](io::Connection& c) { loop_.End(c); });
     while (status.ok() && in_time() && loop_.connections() > 0) status = Turn(kGlance);
     *aborted = loop_.connections();

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -53,6 +54,17 @@ inline Json LoadJson(std::vector<std::string> arguments, int exit_code = 0) {
   const Ended ended = RunToEnd(std::move(arguments));
   EXPECT_EQ(ended.exit_code, exit_code) << ended.err;
   return Json::parse(ended.out, nullptr, false);
+}
+
+// Waits until it holds, or this hangs.
+template <class F>
+bool Until(F holds) {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::nanoseconds(kHangNs);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > give_up) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }
 
 // The JSON object on the `index`-th line.

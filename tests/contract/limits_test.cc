@@ -145,6 +145,25 @@ TYPED_TEST(Contract, StopListeningResetsThoseWhoWait) {
   EXPECT_EQ(stage.script().open(), kRoom);
 }
 
+TYPED_TEST(Contract, RetireListenersLosesNobodyWhoWaits) {
+  NEEDS_SOCKETS("it has no backlog to wait in");
+  Queue queue(kQueued);
+  Stage<TypeParam> stage({.connections_max = kRoom});
+  stage.ServeEcho();
+  queue.Connect(stage.Listen());
+  ASSERT_TRUE(stage.RunUntil([&] { return queue.Served() == kRoom; }));
+  const size_t ours = kRoom + stage.loop().waiting();
+  stage.loop().RetireListeners();
+  ASSERT_TRUE(stage.RunUntil([&] { return stage.loop().listening() == 0; }));
+  EXPECT_EQ(stage.loop().connections(), kRoom);
+  for (size_t i = 0; i < kQueued; ++i) queue[i].Close();
+  ASSERT_TRUE(stage.RunUntil([&] {
+    return stage.loop().connections() == 0 && stage.loop().waiting() == 0;
+  }));
+  EXPECT_GE(stage.counters().accepted, ours);
+  EXPECT_EQ(stage.counters().refused, 0u);
+}
+
 TYPED_TEST(Contract, ConnectTellsThatTheLimitIsReached) {
   Stage<TypeParam> stage({.connections_max = 4});
   const io::Endpoint at = stage.Listen();

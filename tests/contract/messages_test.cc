@@ -264,6 +264,36 @@ TYPED_TEST(Contract, AnswersFromTheAddressThatWasAsked) {
   }
 }
 
+TYPED_TEST(Contract, RetireListenersStillSendsDatagrams) {
+  for (const std::string& transport : kDatagramTransports) {
+    SCOPED_TRACE(transport);
+    Stage<TypeParam> stage;
+    sockaddr_storage peer = {};
+    io::DatagramPath path;
+    uint32_t socket = 0;
+    bool came = false;
+    stage.script().datagram = [&](auto&, const io::Datagram& in) {
+      std::memcpy(&peer, in.path.peer, in.path.peer_size);
+      path = in.path;
+      path.peer = reinterpret_cast<sockaddr*>(&peer);
+      socket = in.socket;
+      came = true;
+    };
+    std::string heard;
+    stage.client.open = [](auto& p) { p.Send(io::AsBytes("when?")); };
+    stage.client.receive = [&](auto&, io::Bytes in) { heard += io::AsText(in); };
+    stage.Connect(stage.Listen(AddressOn(transport)));
+    ASSERT_TRUE(stage.RunUntil([&] { return came; }));
+    stage.loop().RetireListeners();
+    ASSERT_TRUE(stage.RunUntil([&] { return stage.loop().listening() == 0; }));
+    stage.loop().SendDatagram(socket, path, io::AsBytes("late"));
+    ASSERT_TRUE(stage.RunUntil([&] { return heard == "late"; }));
+    stage.loop().StopListening();
+    stage.loop().SendDatagram(socket, path, io::AsBytes("too late"));
+    ASSERT_TRUE(stage.RunUntil([&] { return stage.counters().datagrams_dropped == 1; }));
+  }
+}
+
 TYPED_TEST(Contract, ADatagramToNobodyCloses) {
   Stage<TypeParam> stage;
   const io::Endpoint at = stage.Listen(AddressOn("udp"));
