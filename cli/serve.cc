@@ -80,8 +80,10 @@ class ServeProcess {
     for (const std::string& warning : server_->warnings()) Warn(warning);
     int admin_listener = -1;
     if (status.ok()) status = OpenAdmin(&admin_listener);
-    if (status.ok() && takeover_ && !predecessor_) status = takeover_->Listen(flags_.takeover);
-    if (status.ok() && !flags_.user.empty()) status = server::DropTo(flags_.user);
+    if (status.ok() && takeover_ && !predecessor_) {
+      status = Named("--takeover", takeover_->Listen(flags_.takeover));
+    }
+    if (status.ok() && !flags_.user.empty()) status = Named("--user", server::DropTo(flags_.user));
     if (status.ok()) status = server_->Start();
     if (status.ok() && admin_listener >= 0) {
       status = StartAdmin(std::exchange(admin_listener, -1));
@@ -101,7 +103,7 @@ class ServeProcess {
     }
     takeover_.emplace(options);
     auto predecessor = server::TakeoverClient::Connect(flags_.takeover, options);
-    if (!predecessor.ok()) return predecessor.status();
+    if (!predecessor.ok()) return Named("--takeover", predecessor.status());
     predecessor_ = *std::move(predecessor);
     return absl::OkStatus();
   }
@@ -121,12 +123,9 @@ class ServeProcess {
   absl::Status OpenAdmin(int* listener) {
     if (flags_.metrics.empty()) return absl::OkStatus();
     const auto at = io::Resolve(flags_.metrics);
-    if (!at.ok()) return at.status();
-    if (at->is_datagram() || at->keeps_messages()) {
-      return absl::InvalidArgumentError("--metrics: HTTP needs a TCP or unix: address");
-    }
+    if (!at.ok()) return Named("--metrics", at.status());
     const auto fd = io::OpenListener(*at, {.backlog = 64}, /*nonblocking=*/true);
-    if (!fd.ok()) return fd.status();
+    if (!fd.ok()) return Named("--metrics", fd.status());
     *listener = *fd;
     return absl::OkStatus();
   }
