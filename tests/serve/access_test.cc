@@ -445,15 +445,20 @@ TEST_P(AccessOn, NeverAnswersWithMoreThanItWasAskedFromElsewhere) {
   }
   cli_tests::Server server = ServeAt(GetParam(), flags);
   std::map<std::string, size_t> answered;
+  size_t asked = 0;
   for (size_t i = 0; i < services.size(); ++i) {
     peers::Peer peer = peers::Peer::Connected(AddressOf(server, i), "10.9.0.2");
     Watcher watcher;
-    for (size_t size = 0; size < 200; size += size < 30 ? 1 : 17) {
+    for (size_t size = 0; size < 200; size += size < 30 ? 1 : 17, ++asked) {
       ASSERT_TRUE(peer.Send(std::string(size, 'q')));
-      // What was answered by the time when the next listener answers somebody else.
-      peers::Peer witness = peers::Peer::Connected(AddressOf(server, 4), "10.9.0.1");
-      ASSERT_TRUE(witness.Echoes("w"));
     }
+    // A thread sends in order: what answers these has left when a later one is answered.
+    peers::Await("all have been asked", [&] {
+      const cli_tests::Json status = server.Status();
+      return status["datagrams"]["received"] == asked && status["limits"]["delayed_replies"] == 0;
+    });
+    ASSERT_TRUE(peers::Peer::Connected(AddressOf(server, 4), "10.9.0.1").Echoes("w"));
+    ++asked;
     const Watcher::Seen seen = watcher.With("10.9.0.2");
     EXPECT_GT(seen.udp_from, 0u);
     EXPECT_LE(seen.udp_to, seen.udp_from) << services[i] << " amplifies";
