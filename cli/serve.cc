@@ -81,8 +81,10 @@ class ServeProcess {
     status = server_->Open(std::move(inherited), *std::move(activated));
     for (const std::string& warning : server_->warnings()) Warn(warning);
     if (status.ok()) status = OpenAdmin();
-    if (status.ok() && takeover_ && !predecessor_) status = takeover_->Listen(flags_.takeover);
-    if (status.ok() && !flags_.user.empty()) status = server::DropTo(flags_.user);
+    if (status.ok() && takeover_ && !predecessor_) {
+      status = Named("--takeover", takeover_->Listen(flags_.takeover));
+    }
+    if (status.ok() && !flags_.user.empty()) status = Named("--user", server::DropTo(flags_.user));
     if (status.ok()) OpenLog();  // a thread
     if (status.ok()) status = server_->Start();
     if (status.ok() && admin_listener_) status = StartAdmin();
@@ -100,7 +102,7 @@ class ServeProcess {
     }
     takeover_.emplace(options);
     auto predecessor = server::TakeoverClient::Connect(flags_.takeover, options);
-    if (!predecessor.ok()) return predecessor.status();
+    if (!predecessor.ok()) return Named("--takeover", predecessor.status());
     predecessor_ = *std::move(predecessor);
     return absl::OkStatus();
   }
@@ -131,9 +133,9 @@ class ServeProcess {
   absl::Status OpenAdmin() {
     if (flags_.metrics.empty() || admin_listener_) return absl::OkStatus();
     const auto at = io::Resolve(flags_.metrics);
-    if (!at.ok()) return at.status();
+    if (!at.ok()) return Named("--metrics", at.status());
     const auto fd = server::OpenAdminListener(*at);
-    if (!fd.ok()) return fd.status();
+    if (!fd.ok()) return Named("--metrics", fd.status());
     admin_listener_ = server::UniqueFd(*fd);
     return absl::OkStatus();
   }

@@ -8,15 +8,12 @@
 #include "cli/suggest.h"
 #include "cli/values.h"
 #include "io/endpoint.h"
+#include "server/privileges.h"
 
 namespace cli {
 namespace {
 
 constexpr int64_t kHourNs = 3'600'000'000'000;
-
-absl::Status Named(const char* flag, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(flag, ": ", std::string(status.message())));
-}
 
 // "SERVICE=ADDRESS".
 absl::StatusOr<server::ListenSpec> ParseListen(const std::string& text) {
@@ -75,7 +72,47 @@ absl::Status SetUnixAccess(const ServeFlags& f, server::UnixAccess* access) {
   return absl::OkStatus();
 }
 
+// A datagram comes without its sender's credentials: a list of users would be a promise not kept.
+absl::Status CheckUnixLists(const ServeFlags& f, const server::ServerOptions& options) {
+  const char* flag = !f.allow_uid.empty() ? "--allow-uid" : "--allow-gid";
+  if (f.allow_uid.empty() && f.allow_gid.empty()) return absl::OkStatus();
+  for (const server::ListenSpec& spec : options.listeners) {
+    if (spec.at.transport() != io::Transport::kUnixDatagram) continue;
+    return Named(flag,
+                 absl::InvalidArgumentError(absl::StrCat(
+                     "it can't hold on unix-dgram:, whose datagrams don't say who sent them (",
+                     spec.at.ToString(),
+                     "); protect a path by --unix-mode and --unix-owner, "
+                     "or use unix-seqpacket:")));
+  }
+  return absl::OkStatus();
+}
+
+// What else is known to be wrong before anything is opened.
+absl::Status CheckSurroundings(const ServeFlags& f) {
+  if (!f.metrics.empty()) {
+    const auto at = io::Resolve(f.metrics);
+    if (!at.ok()) return Named("--metrics", at.status());
+    if (at->keeps_messages()) {
+      return Named("--metrics",
+                   absl::InvalidArgumentError("HTTP needs a TCP address (HOST:PORT) or unix:PATH"));
+    }
+  }
+  if (!f.user.empty()) {
+    const absl::Status known = server::CheckUser(f.user);
+    if (!known.ok()) return Named("--user", known);
+  }
+  if (f.takeover.empty()) return absl::OkStatus();
+  const auto path = io::Resolve("unix:" + f.takeover);
+  return path.ok() ? absl::OkStatus() : Named("--takeover", path.status());
+}
+
 }  // namespace
+
+absl::Status Named(const char* flag, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(flag, ": ", std::string(status.message())));
+}
 
 void DeclareServe(Flags& flags, ServeFlags& f) {
   flags
@@ -164,6 +201,8 @@ absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool 
   if (!access.ok()) return access.status();
   options.access = *std::move(access);
   status = SetUnixAccess(f, &options.unix_access);
+  if (status.ok()) status = CheckUnixLists(f, options);
+  if (status.ok()) status = CheckSurroundings(f);
   if (!status.ok()) return status;
 
   options.threads = static_cast<uint32_t>(f.threads);

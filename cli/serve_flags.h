@@ -42,6 +42,9 @@ struct ServeFlags {
   bool log_connections = false;
 };
 
+// The error, with the flag that it is about before it.
+absl::Status Named(const char* flag, const absl::Status& status);
+
 void DeclareServe(Flags& flags, ServeFlags& f);
 
 // Everything but the backend and the log. `address_given`: ADDRESS was typed, or no --listen was.

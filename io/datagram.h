@@ -24,6 +24,9 @@ struct DatagramPath {
   const sockaddr* peer = nullptr;
   socklen_t peer_size = 0;  // 0: a Unix socket without an address, which can't be answered
   LocalAddress local;
+  // How many more hosts it might have passed (TTL, hop limit); 0: not known. Its answer is sent
+  // with one less, and with 64 at most: two servers that answer each other come to an end.
+  uint8_t hops_left = 0;
 };
 
 // A datagram that came, lent to OnDatagram().
@@ -35,10 +38,12 @@ struct Datagram {
 };
 
 // What recvmsg(2) says beside the payload.
-inline constexpr size_t kControlBytes = CMSG_SPACE(sizeof(in6_pktinfo));
+inline constexpr size_t kControlBytes = CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int));
 
 // Finds IP_PKTINFO or IPV6_PKTINFO in a received message's control data.
 LocalAddress ReadLocalAddress(const msghdr& message);
+// Finds IP_TTL or IPV6_HOPLIMIT likewise; 0 where neither is there.
+uint8_t ReadHopsLeft(const msghdr& message);
 
 // A datagram on its way out, as sendmsg(2) takes it. It holds a copy of the path; the payload is
 // the caller's. It can't be moved while it is in use: its parts point to each other.

@@ -563,7 +563,8 @@ class EpollLoop {
             .bytes = {static_cast<std::byte*>(batch_->payload[i].iov_base), batch_->in[i].msg_len},
             .path = {.peer = reinterpret_cast<sockaddr*>(&batch_->peer[i]),
                      .peer_size = header.msg_namelen,
-                     .local = ReadLocalAddress(header)}};
+                     .local = ReadLocalAddress(header),
+                     .hops_left = ReadHopsLeft(header)}};
         ++counters_.receives;
         ++counters_.datagrams_received;
         counters_.received_bytes += datagram.bytes.size();
@@ -762,6 +763,7 @@ class EpollLoop {
         ++counters_.sends;
         counters_.sent_bytes += n;
         ++slot.progress;
+        ++slot.departures;
         slot.blocked = static_cast<size_t>(n) < out.size();
         return n;
       }

@@ -27,7 +27,8 @@
 //     word, and never end: no OnEnd.
 //   * Datagram sockets. Listen() on UDP or Unix datagrams opens one socket for all peers. What comes
 //     is lent to OnDatagram, with the path it took; SendDatagram() sends along a path, at once or
-//     never: where the kernel does not take it, it is dropped and counted.
+//     never: where the kernel does not take it, it is dropped and counted. An answer goes out with
+//     one hop less than it was asked with (DatagramPath).
 
 #include <chrono>
 #include <concepts>
@@ -63,6 +64,7 @@ struct Connection {
   bool accepted = false;    // by a listener; otherwise we connected
   bool messages = false;    // the transport keeps them
   uint32_t progress = 0;    // changes whenever bytes came or left; wraps
+  uint32_t departures = 0;  // changes whenever bytes left; wraps
 };
 
 struct LoopOptions {

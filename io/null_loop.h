@@ -363,6 +363,7 @@ class NullLoop {
   void Transmit(Slot& slot) {
     if (slot.queue.empty()) return;
     ++slot.progress;
+    ++slot.departures;
     if (slot.endless) return TransmitDatagrams(slot);
     Slot* peer = Peer(slot);
     if (peer == nullptr) return Fail(slot, slot.fin_received ? EPIPE : ECONNRESET);
@@ -402,7 +403,8 @@ class NullLoop {
                                               .bytes = {buffer_.get(), bytes.size()},
                                               .path = {.peer = reinterpret_cast<const sockaddr*>(&from),
                                                        .peer_size = sizeof(from),
-                                                       .local = {}}});
+                                                       .local = {},
+                                                       .hops_left = 0}});
         }
         slot.queue.ConsumeMessage(blocks_);
       }

@@ -98,15 +98,23 @@ void SetOption(int fd, int level, int option, int value = 1) {
   setsockopt(fd, level, option, &value, sizeof(value));
 }
 
+// Has the kernel say of each datagram what a DatagramPath holds.
+void AskForPaths(int fd, const Endpoint& at) {
+  if (at.is_unix()) return;
+  SetOption(fd, IPPROTO_IP, IP_RECVTTL);  // of an IPv6 socket too: its IPv4 datagrams
+  if (at.family() == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT);
+  if (!at.is_wildcard()) return;
+  if (at.family() == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
+  if (at.family() == AF_INET) SetOption(fd, IPPROTO_IP, IP_PKTINFO);
+}
+
 void PrepareDatagrams(int fd, const Endpoint& at) {
   if (at.is_unix()) return;
   const int bytes = kDatagramBufferBytes;
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) != 0) {
     SetOption(fd, SOL_SOCKET, SO_RCVBUF, bytes);  // the kernel caps it at net.core.rmem_max
   }
-  if (!at.is_wildcard()) return;
-  if (at.family() == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
-  if (at.family() == AF_INET) SetOption(fd, IPPROTO_IP, IP_PKTINFO);
+  AskForPaths(fd, at);
 }
 
 // Whether the path is a socket's that nobody listens on any more: if so, it is gone now.
@@ -124,7 +132,8 @@ int Bind(int fd, const Endpoint& at, bool reuse_port) {
   if (at.is_unix()) {
     fchmod(fd, 0600);  // the mode that the path will have, whatever the umask adds (unix(7))
     if (bind(fd, at.address(), at.size()) == 0) return 0;
-    if (errno != EADDRINUSE || at.path().empty() || !RemovedStale(at)) return errno;
+    const int error = errno;
+    if (error != EADDRINUSE || at.path().empty() || !RemovedStale(at)) return error;
     return bind(fd, at.address(), at.size()) == 0 ? 0 : errno;
   }
   if (at.family() == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.dual_stack() ? 0 : 1);
@@ -148,6 +157,7 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
                                  bool nonblocking, const PrepareSocket& prepare) {
   if (options.fd >= 0) {
     SetNonblocking(options.fd, nonblocking);
+    if (at.is_datagram()) AskForPaths(options.fd, at);  // whoever opened it may not have
     return options.fd;
   }
   const auto give_up = std::chrono::steady_clock::now() + kAddressInUsePatience;

@@ -3,6 +3,8 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <utility>
@@ -90,7 +92,7 @@ class UringLoop {
     added.datagrams = local->is_datagram();
     added.shared = listen.shared;
     added.message.msg_namelen = local->is_unix() ? sizeof(sockaddr_un) : sizeof(sockaddr_in6);
-    added.message.msg_controllen = !local->is_unix() && local->is_wildcard() ? kControlBytes : 0;
+    added.message.msg_controllen = local->is_unix() ? 0 : kControlBytes;
     UpdateListeners();
     return local;
   }
@@ -569,6 +571,7 @@ class UringLoop {
       ++counters_.sends;
       counters_.sent_bytes += result;
       ++slot.progress;
+      ++slot.departures;
       if (slot.from_queue) {
         slot.messages ? slot.queue.ConsumeMessage(blocks_) : slot.queue.Consume(result, blocks_);
       }
@@ -816,9 +819,11 @@ class UringLoop {
         return;
       }
       auto* name = static_cast<std::byte*>(io_uring_recvmsg_name(out));
+      alignas(cmsghdr) std::array<std::byte, kControlBytes> beside;  // where it lies is not aligned
       msghdr control = {};
-      control.msg_control = name + listener.message.msg_namelen;
-      control.msg_controllen = out->controllen;
+      control.msg_control = beside.data();
+      control.msg_controllen = std::min<size_t>(out->controllen, listener.message.msg_controllen);
+      std::memcpy(beside.data(), name + listener.message.msg_namelen, control.msg_controllen);
       const Datagram datagram = {
           .tag = listener.tag,
           .socket = index,
@@ -826,7 +831,8 @@ class UringLoop {
                     out->payloadlen},
           .path = {.peer = reinterpret_cast<sockaddr*>(name),
                    .peer_size = std::min<socklen_t>(out->namelen, listener.message.msg_namelen),
-                   .local = ReadLocalAddress(control)}};
+                   .local = ReadLocalAddress(control),
+                   .hops_left = ReadHopsLeft(control)}};
       ++counters_.receives;
       ++counters_.datagrams_received;
       counters_.received_bytes += datagram.bytes.size();

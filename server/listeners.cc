@@ -37,6 +37,7 @@ class Filters {
       status = filter_.Attach(fd);
     }
     if (status.ok()) return true;
+    SocketFilter::Detach(fd);  // a predecessor's denies others than this list
     Warn(absl::StrCat("the access list is checked after the handshake only: ",
                       std::string(status.message())));
     return false;
@@ -134,18 +135,26 @@ absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(
   Filters filters(options.access, warnings);
   if (!activated.empty()) return AdoptActivated(options, std::move(activated), filters);
   std::vector<ListenerSockets> listeners;
+  const auto fail = [&](const absl::Status& status) {
+    for (const ListenerSockets& listener : listeners) listener.Abandon();
+    for (const PassedSocket& passed : inherited) {
+      if (passed.fd >= 0) close(passed.fd);
+    }
+    return status;
+  };
   for (const ListenSpec& spec : options.listeners) {
     ListenerSockets& listener = listeners.emplace_back();
     listener.spec = spec;
     for (PassedSocket& passed : inherited) {
       if (passed.fd < 0 || passed.label != TakeoverLabel(spec)) continue;
+      listener.predecessors.push_back(SocketFilter::Of(passed.fd));
       const absl::Status adopted =
           Adopt(UniqueFd(std::exchange(passed.fd, -1)), filters, &listener);
-      if (!adopted.ok()) return adopted;
+      if (!adopted.ok()) return fail(adopted);
     }
     if (!listener.sockets.empty()) continue;
     const absl::Status opened = OpenSockets(options, filters, &listener);
-    if (!opened.ok()) return opened;
+    if (!opened.ok()) return fail(opened);
   }
   for (const PassedSocket& passed : inherited) {
     if (passed.fd < 0) continue;
@@ -183,6 +192,17 @@ absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(uint32
   }
   return absl::ResourceExhaustedError(absl::StrCat(
       "no file descriptor is left for a listener: ", io::ErrnoName(error), "; raise the limit (ulimit -n)"));
+}
+
+void ListenerSockets::Abandon() const {
+  if (at.is_unix()) return inherited ? void() : RemovePath();
+  for (size_t i = 0; i < sockets.size() && i < predecessors.size(); ++i) {
+    const SocketFilter& before = predecessors[i];
+    // Without the right to attach, its own list holds after the handshake.
+    if (before.program.empty() || !before.Attach(sockets[i].get()).ok()) {
+      SocketFilter::Detach(sockets[i].get());
+    }
+  }
 }
 
 void ListenerSockets::RemovePath() const {

@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/server.h"
+#include "server/socket_filter.h"
 #include "server/unique_fd.h"
 
 namespace server {
@@ -15,6 +16,7 @@ struct ListenerSockets {
   io::Endpoint at;       // the real address
   std::vector<UniqueFd> sockets;
   bool filtered = false;   // the access list is attached
+  std::vector<SocketFilter> predecessors;  // the filters that a predecessor's sockets had, in order
   bool inherited = false;  // from a predecessor, or the service manager
   dev_t device = 0;        // of a Unix path that we made, and remove in the end
   ino_t inode = 0;
@@ -23,6 +25,9 @@ struct ListenerSockets {
   // Errors: no descriptor is left.
   absl::StatusOr<std::vector<io::ListenOptions>> ForThread(uint32_t thread, uint32_t threads,
                                                            uint64_t tag, int backlog) const;
+  // Undoes all, since we don't come to serve: a predecessor, which then serves on, has its filters
+  // back and keeps its path; a path of ours is removed.
+  void Abandon() const;
   // Removes the path of a Unix socket, where it is still the one that we made.
   void RemovePath() const;
 };

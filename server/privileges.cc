@@ -236,6 +236,8 @@ absl::Status Verify(const Target& target) {
 
 }  // namespace
 
+absl::Status CheckUser(const std::string& user_and_group) { return Parse(user_and_group).status(); }
+
 absl::Status DropTo(const std::string& user_and_group) {
   const auto target = Parse(user_and_group);
   if (!target.ok()) return target.status();

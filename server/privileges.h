@@ -24,4 +24,8 @@ namespace server {
 // before it.
 absl::Status DropTo(const std::string& user_and_group);
 
+// Whether DropTo() would know whom it is told to become; changes nothing. Errors: its
+// InvalidArgument and NotFound.
+absl::Status CheckUser(const std::string& user_and_group);
+
 }  // namespace server

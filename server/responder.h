@@ -167,7 +167,9 @@ class Responder {
   struct Session {
     uint32_t generation = 0;
     uint32_t progress = 0;       // the connection's, when it was looked at last
-    int64_t quiet_since_ns = 0;  // when it was first seen with that
+    uint32_t departures = 0;     // likewise
+    int64_t quiet_since_ns = 0;  // when it was first seen with that progress
+    int64_t stuck_since_ns = 0;  // with those departures while bytes waited; 0: none did
     int64_t last_due_ns = 0;     // of its delayed replies
     uint32_t delayed = 0, delayed_bytes = 0;
     SourceKey source;
@@ -190,6 +192,7 @@ class Responder {
     uint32_t socket;
     socklen_t peer_size;
     io::LocalAddress local;
+    uint8_t hops_left;
     sockaddr_storage peer;
   };
 
@@ -281,7 +284,8 @@ class Responder {
       return false;
     }
     const uint16_t port = ntohs(reinterpret_cast<const sockaddr_in*>(in.path.peer)->sin_port);
-    if (port >= IPPORT_RESERVED && !common_.datagram_ports[port]) return true;
+    const bool may_bounce = port < IPPORT_RESERVED || common_.datagram_ports[port];
+    if (!may_bounce && in.path.hops_left != 1) return true;  // 1: it has bounced all the way down
     ++refusals_.datagrams_refused;
     return false;
   }
@@ -338,7 +342,11 @@ class Responder {
       ++refusals_.datagrams_refused;
       return;
     }
-    SavedPath path = {.socket = in.socket, .peer_size = in.path.peer_size, .local = in.path.local, .peer = {}};
+    SavedPath path = {.socket = in.socket,
+                      .peer_size = in.path.peer_size,
+                      .local = in.path.local,
+                      .hops_left = in.path.hops_left,
+                      .peer = {}};
     std::memcpy(&path.peer, in.path.peer, in.path.peer_size);
     scratch_.resize(sizeof(path) + out.size());
     std::memcpy(scratch_.data(), &path, sizeof(path));
@@ -353,7 +361,8 @@ class Responder {
     loop.SendDatagram(path.socket,
                       {.peer = reinterpret_cast<sockaddr*>(&path.peer),
                        .peer_size = path.peer_size,
-                       .local = path.local},
+                       .local = path.local,
+                       .hops_left = path.hops_left},
                       saved.subspan(sizeof(path)));
   }
 
@@ -382,6 +391,16 @@ class Responder {
 
   template <class L>
   void LookAfter(L& loop, io::Connection& c, Session& session, int64_t now) {
+    const int64_t stall = common_.options.stall_timeout.count();
+    if (loop.unsent(c) == 0) {
+      session.stuck_since_ns = 0;
+    } else if (session.stuck_since_ns == 0 || session.departures != c.departures) {
+      session.departures = c.departures;
+      session.stuck_since_ns = now;
+    } else if (stall > 0 && now - session.stuck_since_ns >= stall) {
+      ++refusals_.stalled;
+      return loop.Abort(c);
+    }
     if (session.quiet_since_ns == 0 || session.progress != c.progress || session.delayed > 0) {
       session.progress = c.progress;
       session.quiet_since_ns = now;
@@ -389,11 +408,7 @@ class Responder {
     }
     const int64_t quiet = now - session.quiet_since_ns;
     const int64_t idle = common_.options.idle_timeout.count();
-    const int64_t stall = common_.options.stall_timeout.count();
-    if (stall > 0 && quiet >= stall && loop.unsent(c) > 0) {
-      ++refusals_.stalled;
-      loop.Abort(c);
-    } else if (idle > 0 && quiet >= idle) {
+    if (idle > 0 && quiet >= idle) {
       ++refusals_.idle;
       loop.unsent(c) > 0 ? loop.Abort(c) : loop.Close(c);
     }

@@ -67,6 +67,7 @@ struct Server::Shared {
   std::atomic<uint32_t> running{0};
   io::Waker ended;
   std::chrono::steady_clock::time_point since;
+  bool served = false;
   bool handed_over = false;
 
   // Our own copies: as long as one is open, the kernel completes handshakes.
@@ -106,11 +107,14 @@ Server::Server(ServerOptions options)
     : options_(std::move(options)), shared_(std::make_unique<Shared>(options_)) {}
 
 Server::~Server() {
+  if (!shared_->served) {
+    for (const ListenerSockets& listener : shared_->sockets) listener.Abandon();
+  }
   Abort();
   for (std::thread& thread : shared_->threads) {
     if (thread.joinable()) thread.join();
   }
-  if (shared_->handed_over) return;
+  if (!shared_->served || shared_->handed_over) return;
   for (const ListenerSockets& listener : shared_->sockets) listener.RemovePath();
 }
 
@@ -165,6 +169,7 @@ absl::Status Server::Start() {
 }
 
 absl::Status Server::Serve() {
+  shared_->served = true;
   shared_->since = std::chrono::steady_clock::now();
   shared_->control.SetPhase(Phase::kServing);
   return absl::OkStatus();

@@ -53,8 +53,8 @@ struct Refusals {
   uint64_t idle = 0;                // closed at idle_timeout
   uint64_t stalled = 0;             // closed at stall_timeout
   uint64_t violations = 0;          // broke the service's protocol
-  uint64_t datagrams_refused = 0;   // their answer could bounce for ever: from a well-known port, or
-                                    // one of ours
+  uint64_t datagrams_refused = 0;  // their answer could bounce for ever: from a well-known port, or
+                                   // one of ours, or after as many bounces as IP has hops
   uint64_t datagrams_amplified = 0;  // not answered: the answer would be longer than the question
 
   void Merge(const Refusals& other) {

@@ -59,7 +59,7 @@ Json ReportJson(const ServerOptions& options, const Server& server, const Server
        {{"accepted", io.accepted},
         {"open", summary.open},
         {"closed", io.closed},
-        {"refused", io.refused},
+        {"refused", io.refused + io.not_welcome},
         {"reset_at_deadline", summary.aborted_at_deadline}}},
       {"bytes", {{"received", io.received_bytes}, {"sent", io.sent_bytes}}},
       {"datagrams",

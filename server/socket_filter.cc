@@ -347,6 +347,17 @@ absl::Status SocketFilter::Attach(int fd) const {
   }
 }
 
+SocketFilter SocketFilter::Of(int fd) {
+  SocketFilter filter;
+  socklen_t count = 0;  // of instructions, not bytes
+  if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, nullptr, &count) != 0 || count == 0) return filter;
+  filter.program.resize(count);
+  if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, filter.program.data(), &count) != 0) {
+    filter.program.clear();
+  }
+  return filter;
+}
+
 void SocketFilter::Detach(int fd) noexcept {
   const int ignored = 0;  // the kernel wants an int, and doesn't look at it
   setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &ignored, sizeof(ignored));

@@ -44,6 +44,9 @@ struct SocketFilter {
   // the socket is as it was: a server can go on with the second line alone.
   absl::Status Attach(int fd) const;
 
+  // SO_GET_FILTER: what is attached to the socket; an empty program where nothing is.
+  static SocketFilter Of(int fd);
+
   // SO_DETACH_FILTER. An accepted socket inherits the listener's filter, which then costs time on
   // each of its packets, and can't deny any: its one source has passed. So detach it there, at
   // once. A socket without a filter (ENOENT) is left as it is; one whose filter is locked (EPERM)

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <csignal>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -74,11 +77,41 @@ inline Json Line(const std::string& text, int index) {
   return Json::parse(text.substr(at, text.find('\n', at) - at));
 }
 
-// A `ringside serve --json`, ready: on a free port, unless an address is given.
+// A `ringside serve --json`, ready.
 class Server {
  public:
+  // On a free port of 127.0.0.1, unless an address is given.
   explicit Server(std::vector<std::string> arguments, const std::string& address = "0")
-      : process_(StartServe(std::move(arguments), address)) {
+      : Server(With({RINGSIDE_BINARY, "serve", address, "--json"}, std::move(arguments)), 0) {}
+  // By the whole command, which has --json: for a server that something else starts.
+  static Server By(std::vector<std::string> command) { return Server(std::move(command), 0); }
+
+  const Json& ready() const { return ready_; }
+  std::string port() const { return std::to_string(ready_["port"].get<int>()); }
+  bench::Process& process() { return process_; }
+
+  // What it says to SIGUSR1.
+  Json Status() {
+    const int lines = Lines(process_.Output());
+    process_.Signal(SIGUSR1);
+    while (Lines(process_.Output()) == lines) {
+      if (process_.Wait(1'000'000, -1) == bench::Process::Waited::kEnded) {
+        throw std::runtime_error("serve ended: " + process_.Errors());
+      }
+    }
+    return Line(process_.Output(), lines);
+  }
+
+  // Ends it by SIGTERM; its summary.
+  Json Stop() {
+    process_.Signal(SIGTERM);
+    const Ended ended = WaitFor(process_);
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    return Line(ended.out, Lines(ended.out) - 1);
+  }
+
+ private:
+  Server(std::vector<std::string> command, int) : process_(Start(std::move(command))) {
     while (process_.Output().find('\n') == std::string::npos) {
       if (process_.Wait(1'000'000, -1) == bench::Process::Waited::kEnded) {
         throw std::runtime_error("serve ended: " + process_.Errors());
@@ -87,22 +120,13 @@ class Server {
     ready_ = Line(process_.Output(), 0);
   }
 
-  const Json& ready() const { return ready_; }
-  std::string port() const { return std::to_string(ready_["port"].get<int>()); }
-  bench::Process& process() { return process_; }
-
-  // Ends it by SIGTERM; its summary.
-  Json Stop() {
-    process_.Signal(SIGTERM);
-    const Ended ended = WaitFor(process_);
-    EXPECT_EQ(ended.exit_code, 0) << ended.err;
-    return Line(ended.out, 1);
+  static std::vector<std::string> With(std::vector<std::string> command,
+                                       std::vector<std::string> arguments) {
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return command;
   }
-
- private:
-  static bench::Process StartServe(std::vector<std::string> arguments, const std::string& address) {
-    arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "serve", address, "--json"});
-    return Start(std::move(arguments));
+  static int Lines(const std::string& text) {
+    return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
   }
 
   bench::Process process_;
