@@ -117,6 +117,12 @@ void PrepareDatagrams(int fd, const Endpoint& at) {
   AskForPaths(fd, at);
 }
 
+// Whether the path is taken by what is no socket, and won't go by itself.
+bool IsPlainFile(const Endpoint& at) {
+  struct stat file;
+  return !at.path().empty() && lstat(at.path().c_str(), &file) == 0 && !S_ISSOCK(file.st_mode);
+}
+
 // Whether the path is a socket's that nobody listens on any more: if so, it is gone now.
 bool RemovedStale(const Endpoint& at) {
   struct stat file;
@@ -168,7 +174,8 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
     if (status.ok()) status = BindAndListen(*fd, at, options);
     if (status.ok()) return fd;
     close(*fd);
-    if (at.is_unix() || !absl::IsAlreadyExists(status) || std::chrono::steady_clock::now() > give_up) return status;
+    const bool may_pass = absl::IsAlreadyExists(status) && !IsPlainFile(at);
+    if (!may_pass || std::chrono::steady_clock::now() > give_up) return status;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 }

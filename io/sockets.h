@@ -12,16 +12,15 @@ namespace io {
 // A bound socket of the endpoint's transport, close-on-exec; it listens, unless it is one of
 // datagrams.
 //
-//   * TCP: TCP_NODELAY (accepted sockets inherit it), SO_REUSEADDR. An address that is taken is
-//     tried again for half a second, since a killed server's rings let go of their sockets a moment
-//     after it ended.
+//   * TCP: TCP_NODELAY (accepted sockets inherit it), SO_REUSEADDR.
 //   * IPv6 is IPv6 only, whatever net.ipv6.bindv6only says; "*" is both.
 //   * UDP: as large a receive buffer as we may have, up to 4 MiB; at a wildcard address,
 //     IP_PKTINFO, so that an answer comes from the address that was asked.
 //   * Unix: a path is made with mode 0600. One that exists is replaced only where it is a socket
 //     and refuses connections: left by a server that is gone.
 //
-// Where options.fd is given, it is that, with O_NONBLOCK as asked for.
+// An address that is taken is tried again for half a second, since a killed server's rings let go of
+// their sockets a moment after it ended. Where options.fd is given, it is that, with O_NONBLOCK as asked for.
 //
 // Errors name the address, the errno and the mend: EADDRINUSE, EADDRNOTAVAIL, EACCES (a privileged
 // port, a directory), ENOENT, EMFILE, ENFILE, EAFNOSUPPORT, EPROTONOSUPPORT.

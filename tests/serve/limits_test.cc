@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "tests/serve/peers.h"
+#include "tests/serve/plain_client.h"
 
 // What a server's limits keep out, cut off and let through, and that each is counted.
 namespace serve_tests {
@@ -17,7 +18,6 @@ using cli_tests::Installed;
 using cli_tests::Json;
 using cli_tests::Server;
 using peers::Await;
-using peers::kSanitized;
 using peers::Metric;
 using peers::Peer;
 using SteadyClock = std::chrono::steady_clock;

@@ -33,12 +33,6 @@
 // What a server's limits and its access control are for: peers of every kind, good and bad.
 namespace peers {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
-
 // Waits until `holds`; a time limit only ends a hang.
 inline void Await(const std::string& what, const std::function<bool()>& holds) {
   const auto hung = std::chrono::steady_clock::now() + std::chrono::nanoseconds(cli_tests::kHangNs);
