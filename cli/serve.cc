@@ -145,17 +145,16 @@ class ServeProcess {
     const int listener = fcntl(admin_listener_.get(), F_DUPFD_CLOEXEC, 3);  // ours is to be passed
     if (listener < 0) return absl::ResourceExhaustedError("no descriptor is left for --metrics");
     auto admin = server::AdminServer::Start(
-        listener,
-        {{.path = "/metrics",
-          .about = "for Prometheus",
-          .content_type = std::string(server::kPrometheusContentType),
-          .body = [this] { return server::MetricsPage(options_, *server_); }},
-         {.path = "/status",
-          .about = "for people",
-          .content_type = "text/plain; charset=utf-8",
-          .body = [this]() -> absl::StatusOr<std::string> {
-            return report::StatusText(server::StatusJson(options_, *server_));
-          }}});
+        listener, {{.path = "/metrics",
+                    .about = "for Prometheus",
+                    .content_type = std::string(server::kPrometheusContentType),
+                    .body = [this] { return server::MetricsPage(options_, *server_); }},
+                   {.path = "/status",
+                    .about = "for people",
+                    .content_type = "text/plain; charset=utf-8",
+                    .body = [this]() -> absl::StatusOr<std::string> {
+                      return report::StatusText(server::StatusJson(options_, *server_));
+                    }}});
     if (!admin.ok()) return admin.status();
     admin_ = *std::move(admin);
     if (at.ok()) std::cerr << "ringside serve: metrics on " << at->ToString() << "\n";
@@ -180,9 +179,10 @@ class ServeProcess {
   void RunUntilEnd() {
     bool draining = false;
     while (true) {
-      pollfd fds[] = {{.fd = server_->ended_fd(), .events = POLLIN, .revents = 0},
-                      {.fd = signals_.fd(), .events = POLLIN, .revents = 0},
-                      {.fd = draining || !takeover_ ? -1 : takeover_->fd(), .events = POLLIN, .revents = 0}};
+      pollfd fds[] = {
+          {.fd = server_->ended_fd(), .events = POLLIN, .revents = 0},
+          {.fd = signals_.fd(), .events = POLLIN, .revents = 0},
+          {.fd = draining || !takeover_ ? -1 : takeover_->fd(), .events = POLLIN, .revents = 0}};
       poll(fds, 3, PollTimeout());
       if (notifier_.watchdog_interval()) WarnUnlessOk(notifier_.Watchdog());
       if (fds[0].revents != 0) return draining ? void() : server_->Abort();
@@ -268,10 +268,7 @@ Subcommand ServeCommand() {
                 *given = &flags;
                 DeclareServe(flags, *f);
               },
-          .run =
-              [f, given] {
-                return Run(*f, f->listen.empty() || (*given)->Given("ADDRESS"));
-              }};
+          .run = [f, given] { return Run(*f, f->listen.empty() || (*given)->Given("ADDRESS")); }};
 }
 
 }  // namespace cli

@@ -21,13 +21,14 @@ absl::StatusOr<server::ListenSpec> ParseListen(const std::string& text) {
   const size_t equals = text.find('=');
   const std::string service = text.substr(0, std::min(equals, text.size()));
   if (equals == std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "'", text, "' names no service; write SERVICE=ADDRESS, such as echo=9999 or "
-        "counter=unix:/run/c.sock"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", text,
+                     "' names no service; write SERVICE=ADDRESS, such as echo=9999 or "
+                     "counter=unix:/run/c.sock"));
   }
   if (std::find(services.begin(), services.end(), service) == services.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("there is no service '", service, "'; it is ",
-                                                   absl::StrJoin(services, ", ")));
+    return absl::InvalidArgumentError(
+        absl::StrCat("there is no service '", service, "'; it is ", absl::StrJoin(services, ", ")));
   }
   auto at = io::Resolve(text.substr(equals + 1));
   if (!at.ok()) return at.status();
@@ -180,7 +181,8 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
       .Example("ringside serve --listen echo=udp://9999 --listen counter=unix:/run/c.sock",
                "several at once")
       .Example("ringside serve 0 --service counter --json", "a free port, told in the ready line")
-      .Example("ringside serve 9999 --takeover @ringside", "again: replaces the first, losing nothing");
+      .Example("ringside serve 9999 --takeover @ringside",
+               "again: replaces the first, losing nothing");
 }
 
 absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool address_given) {
@@ -195,7 +197,8 @@ absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool 
   const auto delay = ParseDelay(f.delay);
   if (!delay.ok()) return Named("--delay", delay.status());
   if (f.reply_text.empty()) {
-    return absl::InvalidArgumentError("--reply-text: the text is empty; give at least one character");
+    return absl::InvalidArgumentError(
+        "--reply-text: the text is empty; give at least one character");
   }
   auto access = server::AccessList::Parse(f.allow, f.deny);
   if (!access.ok()) return access.status();

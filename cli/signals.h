@@ -4,8 +4,8 @@
 
 namespace cli {
 
-// SIGINT, SIGTERM, and those of `also`, taken as events instead of interrupting anything. Made before the first
-// thread of a program, which all inherit the blocked signals.
+// SIGINT, SIGTERM, and those of `also`, taken as events instead of interrupting anything. Made
+// before the first thread of a program, which all inherit the blocked signals.
 class Signals {
  public:
   explicit Signals(std::initializer_list<int> also = {});

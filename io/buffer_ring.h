@@ -101,8 +101,8 @@ class BufferRing {
   uint32_t used_peak_ = 0;  // most in use between two Publish(), since the last Adapt()
   uint32_t publishes_ = 0;
   std::vector<uint16_t> idle_;
-  size_t clean_ = 0;       // so many at the bottom of idle_ have no memory
-  size_t idle_least_ = 0;  // the fewest that were idle since the last Adapt()
+  size_t clean_ = 0;                           // so many at the bottom of idle_ have no memory
+  size_t idle_least_ = 0;                      // the fewest that were idle since the last Adapt()
   static constexpr size_t kReleasesMax = 256;  // an Adapt()
 };
 

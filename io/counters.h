@@ -46,11 +46,11 @@ struct Counters {
   uint64_t accept_pauses = 0;      // no file descriptor or memory: accepting stopped
   uint64_t stale_completions = 0;  // for a slot that was freed: 0, or a bug of ours
   uint64_t not_welcome = 0;        // accepted, and reset because OnAccept said no
-  uint64_t datagrams_received = 0; // OnDatagram calls; also in receives
-  uint64_t datagrams_sent = 0;     // also in sends
-  uint64_t datagrams_dropped = 0;  // to be sent, and not taken by the kernel
-  uint64_t truncated = 0;          // messages longer than a receive buffer: dropped
-  ErrorCounts errors;              // operations that failed, by errno
+  uint64_t datagrams_received = 0;  // OnDatagram calls; also in receives
+  uint64_t datagrams_sent = 0;      // also in sends
+  uint64_t datagrams_dropped = 0;   // to be sent, and not taken by the kernel
+  uint64_t truncated = 0;           // messages longer than a receive buffer: dropped
+  ErrorCounts errors;               // operations that failed, by errno
 
   void Merge(const Counters& other) {
     accepted += other.accepted;

@@ -14,7 +14,7 @@ namespace io {
 // Which of our addresses a datagram was sent to. Known on sockets that are bound to a wildcard
 // address (IP_PKTINFO, ip(7)); its answer has to come from there.
 struct LocalAddress {
-  int family = 0;  // AF_INET, AF_INET6; 0: not known
+  int family = 0;          // AF_INET, AF_INET6; 0: not known
   unsigned interface = 0;  // of a link-local IPv6 address
   in6_addr address = {};   // IPv4: the first four bytes
 };

@@ -84,10 +84,10 @@ absl::StatusOr<Endpoint> UnixEndpoint(const std::string& text, Transport transpo
         "'", text, "': the path is missing; write unix:/run/x.sock, or unix:@name (abstract)"));
   }
   if (path.size() > kPathMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", text, "': the path has ", path.size(), " bytes, and a Unix socket's has ",
-                     kPathMax, " at most; choose a shorter one, or a name relative to the working "
-                     "directory"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", text, "': the path has ", path.size(), " bytes, and a Unix socket's has ", kPathMax,
+        " at most; choose a shorter one, or a name relative to the working "
+        "directory"));
   }
   if (path.find('\0') != std::string::npos) {
     return absl::InvalidArgumentError("a Unix socket's path can't hold a null byte");
@@ -145,10 +145,9 @@ absl::StatusOr<Endpoint> IpEndpoint(const std::string& text, Transport transport
   const char* host = dual_stack ? "::" : parts.host.c_str();
   const int error = getaddrinfo(host, parts.service.c_str(), &hints, &found);
   if (error == EAI_SERVICE) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", text, "': no ", transport == Transport::kUdp ? "UDP" : "TCP",
-                     " service is called '", parts.service,
-                     "' in /etc/services; give the port's number"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", text, "': no ", transport == Transport::kUdp ? "UDP" : "TCP", " service is called '",
+        parts.service, "' in /etc/services; give the port's number"));
   }
   if (error != 0) {
     const std::string why =

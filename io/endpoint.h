@@ -41,9 +41,9 @@ class Endpoint {
   const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t size() const { return size_; }
   int family() const { return storage_.ss_family; }
-  uint16_t port() const;  // 0 for a Unix address
-  bool is_loopback() const;  // a Unix address is
-  bool is_wildcard() const;  // all addresses of the machine
+  uint16_t port() const;                           // 0 for a Unix address
+  bool is_loopback() const;                        // a Unix address is
+  bool is_wildcard() const;                        // all addresses of the machine
   bool dual_stack() const { return dual_stack_; }  // "*": IPv6 and IPv4 on one socket
   Endpoint WithPort(uint16_t port) const;
   // The path of a Unix address in the file system; "" for an abstract one, and for IP.
@@ -71,7 +71,8 @@ class Endpoint {
 // (NotFound).
 absl::StatusOr<Endpoint> Resolve(const std::string& text);
 
-// An address without its transport, as text: "127.0.0.1:9999", "[::1]:9999", "/run/x.sock", "@name",
+// An address without its transport, as text: "127.0.0.1:9999", "[::1]:9999", "/run/x.sock",
+// "@name",
 // "(unnamed)". An IPv4-mapped IPv6 address reads as IPv4.
 std::string AddressText(const sockaddr* address, socklen_t size);
 

@@ -27,8 +27,10 @@ namespace io {
 //
 //   * TCP connections are edge-triggered and registered once, for reading and writing together; a
 //     receive that comes back short ends the reading without a call that only returns EAGAIN.
-//   * All others are level-triggered, for writing only while something waits: there, a short receive
-//     doesn't mean that nothing is left, and a Unix socket reports EPOLLOUT whenever its peer reads.
+//   * All others are level-triggered, for writing only while something waits: there, a short
+//   receive
+//     doesn't mean that nothing is left, and a Unix socket reports EPOLLOUT whenever its peer
+//     reads.
 //   * All connections share one receive buffer. Datagrams come and go by recvmmsg(2) and
 //     sendmmsg(2).
 template <class H, class K = Kernel>
@@ -69,8 +71,11 @@ class EpollLoop {
     if (!fd.ok()) return fd.status();
     const auto local = LocalEndpoint(*fd);
     if (!local.ok()) return local.status();
-    listeners_.push_back({.fd = *fd, .tag = listen.tag, .transport = local->transport(),
-                          .datagrams = local->is_datagram(), .shared = listen.shared});
+    listeners_.push_back({.fd = *fd,
+                          .tag = listen.tag,
+                          .transport = local->transport(),
+                          .datagrams = local->is_datagram(),
+                          .shared = listen.shared});
     if (local->is_datagram() && batch_ == nullptr) {
       batch_ = std::make_unique<DatagramBatch>(options_.recv_buffer_bytes);
     }
@@ -194,8 +199,8 @@ class EpollLoop {
     AdvanceListed();
     if (pause_.Due()) ResumeAccepting();
     ConnectAgain();
-    timeout = called || !attention_.empty() ? Nanos::zero()
-                                            : connect_retries_.Clip(pause_.Clip(timeout));
+    timeout =
+        called || !attention_.empty() ? Nanos::zero() : connect_retries_.Clip(pause_.Clip(timeout));
     if (timeout != kForever && timeout != Nanos::zero() && TimerEnds(timeout)) timeout = kForever;
     const timespec until = ToTimespec(timeout);
     const int count = kernel_.EpollWait(epoll_, events_.data(), static_cast<int>(events_.size()),
@@ -222,9 +227,9 @@ class EpollLoop {
   }
 
   uint32_t listening() const {
-    return static_cast<uint32_t>(
-        std::count_if(listeners_.begin(), listeners_.end(),
-                      [](const Listener& listener) { return listener.fd >= 0 && !listener.retired; }));
+    return static_cast<uint32_t>(std::count_if(
+        listeners_.begin(), listeners_.end(),
+        [](const Listener& listener) { return listener.fd >= 0 && !listener.retired; }));
   }
   uint32_t waiting() const { return 0; }  // they wait in the backlog
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
@@ -294,8 +299,11 @@ class EpollLoop {
     }
     void Rewind() {
       for (unsigned i = 0; i < kCount; ++i) {
-        in[i].msg_hdr = {.msg_name = &peer[i], .msg_namelen = sizeof(peer[i]),
-                         .msg_iov = &payload[i], .msg_iovlen = 1, .msg_control = &control[i],
+        in[i].msg_hdr = {.msg_name = &peer[i],
+                         .msg_namelen = sizeof(peer[i]),
+                         .msg_iov = &payload[i],
+                         .msg_iovlen = 1,
+                         .msg_control = &control[i],
                          .msg_controllen = sizeof(control[i])};
       }
     }
@@ -303,7 +311,9 @@ class EpollLoop {
     std::array<mmsghdr, kCount> in, out;
     std::array<iovec, kCount> payload;
     std::array<sockaddr_storage, kCount> peer;
-    struct alignas(cmsghdr) Control { char bytes[kControlBytes]; };
+    struct alignas(cmsghdr) Control {
+      char bytes[kControlBytes];
+    };
     std::array<Control, kCount> control;
     std::array<DatagramOut, kCount> answer;
     std::array<BlockPool::Block*, kCount> copy;  // of an answer's payload that isn't lent
@@ -544,8 +554,7 @@ class EpollLoop {
     if constexpr (TakesDatagrams<H, EpollLoop>) {
       batch_->Rewind();
       ++counters_.system_calls;
-      const int count =
-          kernel_.ReceiveMany(listener.fd, batch_->in.data(), DatagramBatch::kCount);
+      const int count = kernel_.ReceiveMany(listener.fd, batch_->in.data(), DatagramBatch::kCount);
       if (count < 0) {
         if (count != -EAGAIN && count != -EINTR) counters_.errors.Add(-count);
         return;
@@ -801,7 +810,7 @@ class EpollLoop {
   Waker waker_;
   std::deque<Listener> listeners_;
   ConnectRetries connect_retries_;
-  std::unique_ptr<DatagramBatch> batch_;            // where datagrams are listened for
+  std::unique_ptr<DatagramBatch> batch_;           // where datagrams are listened for
   const Listener* receiving_datagrams_ = nullptr;  // a batch of it is at the handler
   AcceptPause pause_;
   SlotTable<Slot> slots_;

@@ -8,16 +8,19 @@
 //   * One thread. A loop is opened, run and closed by one thread; only Wake() may be called by
 //     another. Every callback runs inside RunOnce() (or Shutdown()), never inside Send(),
 //     Connect(), Close() or another callback of the same loop.
-//   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes that
+//   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes
+//   that
 //     lie inside what OnReceive was just lent are borrowed where that is cheaper.
 //   * Bounds. Bytes that were received and not yet sent on, and bytes queued otherwise, count as
 //     pending. At pending_bytes_max the loop stops receiving from that connection until half of
 //     them have left; what is received meanwhile fits in the bound (io_uring before Linux 6.17: it
 //     may exceed it by what was under way). At connections_max, or without a free file descriptor,
 //     it stops accepting until a connection closed. Handlers don't see either; the counters do.
-//   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is seen
+//   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is
+//   seen
 //     at the latest when something is sent to it, or received from it again.
-//   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing meanwhile,
+//   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing
+//   meanwhile,
 //     wait for each other: a bound is a bound.
 //   * OnClose comes exactly once for each OnOpen, and once for each Connect() that failed (then
 //     without OnOpen). After it, the Connection may serve another peer.
@@ -25,7 +28,8 @@
 //     datagrams from the side that connected) carries one with each Send() and each OnReceive. One
 //     that is longer than recv_buffer_bytes is dropped and counted. Datagrams are lost without a
 //     word, and never end: no OnEnd.
-//   * Datagram sockets. Listen() on UDP or Unix datagrams opens one socket for all peers. What comes
+//   * Datagram sockets. Listen() on UDP or Unix datagrams opens one socket for all peers. What
+//   comes
 //     is lent to OnDatagram, with the path it took; SendDatagram() sends along a path, at once or
 //     never: where the kernel does not take it, it is dropped and counted. An answer goes out with
 //     one hop less than it was asked with (DatagramPath).
@@ -68,9 +72,9 @@ struct Connection {
 };
 
 struct LoopOptions {
-  uint32_t recv_buffer_bytes = 64 * 1024;   // the most that one OnReceive carries
-  uint32_t recv_buffers = 1024;             // io_uring: provided buffers, at most 32768
-  uint32_t pending_bytes_max = 48 * 1024;   // a connection, waiting to be sent
+  uint32_t recv_buffer_bytes = 64 * 1024;  // the most that one OnReceive carries
+  uint32_t recv_buffers = 1024;            // io_uring: provided buffers, at most 32768
+  uint32_t pending_bytes_max = 48 * 1024;  // a connection, waiting to be sent
   uint32_t connections_max = 1'000'000;
   uint32_t submission_entries = 1024;  // io_uring: the submission ring; halved where memory lacks
   uint32_t completion_entries = 8192;  // io_uring: the completion ring
@@ -101,7 +105,8 @@ concept Handler = requires(H h, L& loop, Connection& c, Bytes in, int error) {
 
 // What a handler may have besides:
 //   void OnDatagram(L&, const Datagram&) noexcept   REQUIRED to listen on datagrams
-//   bool OnAccept(L&, int fd, uint64_t tag) noexcept   whether an accepted connection is welcome; if
+//   bool OnAccept(L&, int fd, uint64_t tag) noexcept   whether an accepted connection is welcome;
+//   if
 //       not, it is reset, and nothing else is called for it. The tag is its listener's.
 template <class H, class L>
 concept TakesDatagrams = requires(H h, L& loop, const Datagram& datagram) {

@@ -370,9 +370,9 @@ class NullLoop {
     if (peer->inbox.bytes() >= kWindow) return;  // it lists us when it has read
     while (!slot.queue.empty() && peer->inbox.bytes() < kWindow) {
       const Bytes front = slot.queue.Front();
-      const Bytes out = slot.messages ? front
-                                      : front.first(std::min(front.size(),
-                                                             kWindow - peer->inbox.bytes()));
+      const Bytes out = slot.messages
+                            ? front
+                            : front.first(std::min(front.size(), kWindow - peer->inbox.bytes()));
       Append(*peer, peer->inbox, out);
       counters_.sent_bytes += out.size();
       slot.messages ? slot.queue.ConsumeMessage(blocks_) : slot.queue.Consume(out.size(), blocks_);
@@ -398,13 +398,14 @@ class NullLoop {
           ++counters_.receives;
           ++counters_.datagrams_received;
           counters_.received_bytes += bytes.size();
-          handler_.OnDatagram(*this, Datagram{.tag = listener.tag,
-                                              .socket = slot.socket,
-                                              .bytes = {buffer_.get(), bytes.size()},
-                                              .path = {.peer = reinterpret_cast<const sockaddr*>(&from),
-                                                       .peer_size = sizeof(from),
-                                                       .local = {},
-                                                       .hops_left = 0}});
+          handler_.OnDatagram(*this,
+                              Datagram{.tag = listener.tag,
+                                       .socket = slot.socket,
+                                       .bytes = {buffer_.get(), bytes.size()},
+                                       .path = {.peer = reinterpret_cast<const sockaddr*>(&from),
+                                                .peer_size = sizeof(from),
+                                                .local = {},
+                                                .hops_left = 0}});
         }
         slot.queue.ConsumeMessage(blocks_);
       }

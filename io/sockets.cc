@@ -77,10 +77,10 @@ absl::Status BindError(const Endpoint& at, int error) {
   const bool udp = at.transport() == Transport::kUdp;
   switch (error) {
     case EADDRINUSE:
-      return absl::AlreadyExistsError(absl::StrCat(
-          "port ", at.port(), " is in use on ", where, ": ", ErrnoName(error),
-          "; choose another port (0 picks a free one), or see who has it: ss -l", udp ? "u" : "t",
-          "np 'sport = :", at.port(), "'"));
+      return absl::AlreadyExistsError(
+          absl::StrCat("port ", at.port(), " is in use on ", where, ": ", ErrnoName(error),
+                       "; choose another port (0 picks a free one), or see who has it: ss -l",
+                       udp ? "u" : "t", "np 'sport = :", at.port(), "'"));
     case EACCES:
       return absl::PermissionDeniedError(absl::StrCat(
           "port ", at.port(), " is privileged and this process may not bind it: ", ErrnoName(error),
@@ -159,8 +159,8 @@ absl::Status BindAndListen(int fd, const Endpoint& at, const ListenOptions& opti
 
 }  // namespace
 
-absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options,
-                                 bool nonblocking, const PrepareSocket& prepare) {
+absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& options, bool nonblocking,
+                                 const PrepareSocket& prepare) {
   if (options.fd >= 0) {
     SetNonblocking(options.fd, nonblocking);
     if (at.is_datagram()) AskForPaths(options.fd, at);  // whoever opened it may not have

@@ -19,8 +19,9 @@ namespace io {
 //   * Unix: a path is made with mode 0600. One that exists is replaced only where it is a socket
 //     and refuses connections: left by a server that is gone.
 //
-// An address that is taken is tried again for half a second, since a killed server's rings let go of
-// their sockets a moment after it ended. Where options.fd is given, it is that, with O_NONBLOCK as asked for.
+// An address that is taken is tried again for half a second, since a killed server's rings let go
+// of their sockets a moment after it ended. Where options.fd is given, it is that, with O_NONBLOCK
+// as asked for.
 //
 // Errors name the address, the errno and the mend: EADDRINUSE, EADDRNOTAVAIL, EACCES (a privileged
 // port, a directory), ENOENT, EMFILE, ENFILE, EAFNOSUPPORT, EPROTONOSUPPORT.

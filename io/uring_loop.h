@@ -167,7 +167,8 @@ class UringLoop {
     outgoing->datagram.Prepare(path, HoldDatagram(*outgoing, out));
     outgoing->socket = socket;
     // A Unix socket waits for its peer to read. One that doesn't must not hold up the others.
-    const unsigned flags = MSG_NOSIGNAL | (listener.transport == Transport::kUdp ? 0 : MSG_DONTWAIT);
+    const unsigned flags =
+        MSG_NOSIGNAL | (listener.transport == Transport::kUdp ? 0 : MSG_DONTWAIT);
     io_uring_prep_sendmsg(sqe, listener.fd, &outgoing->datagram.header, flags);
     Prepared(sqe, Key(Operation::kSendDatagram, outgoing->index, 0));
     ++listener.sending;
@@ -317,7 +318,8 @@ class UringLoop {
     bool armed = false;      // an accept, or a receive of datagrams, is in the kernel
     bool cancelled = false;  // its cancel is submitted
     bool stopping = false;
-    bool retired = false;  // what comes before its cancel is served, and a datagram socket stays open
+    bool retired =
+        false;  // what comes before its cancel is served, and a datagram socket stays open
     uint32_t sending = 0;  // datagrams in the kernel
     msghdr message = {};   // how large a datagram's name and control data may be
   };
@@ -402,8 +404,9 @@ class UringLoop {
     UpdateListeners();
     UpdateWaker();
     PublishBuffers();
-    *timeout = called || delayed || submissions_full_ ? Nanos::zero()
-                                                      : connect_retries_.Clip(pause_.Clip(*timeout));
+    *timeout = called || delayed || submissions_full_
+                   ? Nanos::zero()
+                   : connect_retries_.Clip(pause_.Clip(*timeout));
   }
 
   // How many completions to ask for. To ask for one is enough to have pending task work run, some
@@ -683,7 +686,7 @@ class UringLoop {
   void ArmAccept(Listener& listener, uint32_t index) {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return;  // the next turn tries again
-    if (listener.shared) {  // one at a time: a multishot accept would take them all
+    if (listener.shared) {       // one at a time: a multishot accept would take them all
       io_uring_prep_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
     } else {
       io_uring_prep_multishot_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
@@ -780,7 +783,8 @@ class UringLoop {
 
   void ArmDatagrams(Listener& listener, uint32_t index) {
     if (datagram_buffers_.in_ring() == 0) datagram_buffers_.Grow();
-    if (datagram_buffers_.in_ring() == 0) return;  // all are being sent from: a completion will come
+    if (datagram_buffers_.in_ring() == 0)
+      return;  // all are being sent from: a completion will come
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return;
     io_uring_prep_recvmsg_multishot(sqe, listener.fd, &listener.message, MSG_TRUNC);
@@ -960,9 +964,9 @@ class UringLoop {
     slot.connect_sent = true;
   }
 
-  // A multishot receive on a Unix stream can miss the end: when it is armed, and finds bytes and the
-  // end at once, it delivers the bytes and waits for an event that has been (Linux 6.17, since Unix
-  // sockets tell how much is left in them). So the end is waited for apart.
+  // A multishot receive on a Unix stream can miss the end: when it is armed, and finds bytes and
+  // the end at once, it delivers the bytes and waits for an event that has been (Linux 6.17, since
+  // Unix sockets tell how much is left in them). So the end is waited for apart.
   void WatchEnd(Slot& slot) {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
@@ -1071,8 +1075,8 @@ class UringLoop {
       held_ = out;
       return true;
     }
-    if (lent && !held_.empty() && Pending(slot) == 0 &&
-        held_.data() + held_.size() == out.data() && !slot.messages) {
+    if (lent && !held_.empty() && Pending(slot) == 0 && held_.data() + held_.size() == out.data() &&
+        !slot.messages) {
       held_ = {held_.data(), held_.size() + out.size()};
       return true;
     }
@@ -1139,7 +1143,7 @@ class UringLoop {
   Bytes lent_;                       // what that OnReceive, or an OnDatagram, was lent
   bool lent_datagram_ = false;       // from buffer lent_id_ of datagram_buffers_
   uint16_t lent_id_ = 0;
-  Bytes held_;                       // the part of lent_ that is to be sent from its buffer
+  Bytes held_;  // the part of lent_ that is to be sent from its buffer
   Counters counters_;
 };
 

@@ -176,9 +176,9 @@ std::string ServeText(const Json& summary) {
       "\n%s (%s), %s\n\n", absl::StrJoin(where, ", "), summary["backend"].get<std::string>(),
       FormatDuration(static_cast<int64_t>(summary["duration_s"].get<double>() * 1e9)));
   const bool ended = summary["event"] == "summary";
-  std::string line = absl::StrCat(
-      FormatCount(connections["accepted"].get<uint64_t>()), " accepted, ",
-      FormatCount(connections["open"].get<uint64_t>()), ended ? " open at the end" : " open now");
+  std::string line = absl::StrCat(FormatCount(connections["accepted"].get<uint64_t>()),
+                                  " accepted, ", FormatCount(connections["open"].get<uint64_t>()),
+                                  ended ? " open at the end" : " open now");
   const uint64_t reset = connections["reset_at_deadline"].get<uint64_t>();
   if (reset > 0) absl::StrAppend(&line, ", ", FormatCount(reset), " reset at the drain deadline");
   text += Row("connections", line);
@@ -194,10 +194,10 @@ std::string ServeText(const Json& summary) {
   text += Row("cost", absl::StrFormat("%.2f µs CPU and %.3f system calls a request",
                                       summary["cpu_us_per_request"].get<double>(),
                                       summary["syscalls_per_request"].get<double>()));
-  const std::string datagrams = NonZero(
-      summary["datagrams"], {{"dropped", "dropped"},
-                             {"refused", "refused (from a server's port)"},
-                             {"amplifying", "unanswered (the answer would be longer)"}});
+  const std::string datagrams =
+      NonZero(summary["datagrams"], {{"dropped", "dropped"},
+                                     {"refused", "refused (from a server's port)"},
+                                     {"amplifying", "unanswered (the answer would be longer)"}});
   if (!datagrams.empty()) text += Row("datagrams", datagrams);
   const std::string bounds = NonZero(loop, {{"starved_receives", "receives waited for a buffer"},
                                             {"receive_pauses", "receives waited for a slow reader"},
@@ -234,11 +234,11 @@ std::string StatusText(const Json& status) {
                         "rtt", "retrans", "peer");
   for (const Json& c : kernel["connections"]) {
     const bool tcp = c.contains("rtt_us");
-    absl::StrAppendFormat(
-        &text, "  %-12s %9d %9d %9s %7s  %s\n", c["state"].get<std::string>(),
-        c["recv_queue"].get<uint64_t>(), c["send_queue"].get<uint64_t>(),
-        tcp ? FormatDuration(c["rtt_us"].get<int64_t>() * 1000) : "",
-        tcp ? std::to_string(c["retransmits"].get<uint64_t>()) : "", c["remote"].get<std::string>());
+    absl::StrAppendFormat(&text, "  %-12s %9d %9d %9s %7s  %s\n", c["state"].get<std::string>(),
+                          c["recv_queue"].get<uint64_t>(), c["send_queue"].get<uint64_t>(),
+                          tcp ? FormatDuration(c["rtt_us"].get<int64_t>() * 1000) : "",
+                          tcp ? std::to_string(c["retransmits"].get<uint64_t>()) : "",
+                          c["remote"].get<std::string>());
   }
   if (kernel["more_connections"].get<bool>()) text += "  ... and more\n";
   return text;

@@ -10,11 +10,11 @@ using Json = nlohmann::ordered_json;
 
 // Results as a person reads them in a terminal. The arguments are what results/SCHEMA.md describes.
 
-std::string ReadyText(const Json& ready);      // "ringside.serve/1", event "ready": a line a listener
-std::string ServeText(const Json& summary);    // "ringside.serve/1", event "summary"
-std::string StatusText(const Json& status);    // "ringside.serve/1", event "status"
-std::string LoadText(const Json& load);        // "ringside.load/1"
-std::string LoadFailure(const Json& load);     // one sentence on why such a run isn't valid
+std::string ReadyText(const Json& ready);    // "ringside.serve/1", event "ready": a line a listener
+std::string ServeText(const Json& summary);  // "ringside.serve/1", event "summary"
+std::string StatusText(const Json& status);  // "ringside.serve/1", event "status"
+std::string LoadText(const Json& load);      // "ringside.load/1"
+std::string LoadFailure(const Json& load);   // one sentence on why such a run isn't valid
 std::string CompareText(const Json& compare);  // "ringside.compare/1"
 
 }  // namespace report

@@ -67,7 +67,8 @@ absl::Status ApplyUnixAccess(const UnixAccess& access, ListenerSockets* listener
   return access.ApplyTo(path);
 }
 
-absl::Status OpenSockets(const ServerOptions& options, Filters& filters, ListenerSockets* listener) {
+absl::Status OpenSockets(const ServerOptions& options, Filters& filters,
+                         ListenerSockets* listener) {
   const io::Endpoint& asked = listener->spec.at;
   const bool shares = options.threads > 1 && !asked.is_unix();  // by SO_REUSEPORT
   if (shares) {
@@ -129,9 +130,10 @@ std::string TakeoverLabel(const ListenSpec& spec) {
   return absl::StrCat(spec.service, "=", spec.at.ToString());
 }
 
-absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(
-    const ServerOptions& options, std::vector<PassedSocket> inherited,
-    std::vector<ActivatedSocket> activated, std::vector<std::string>* warnings) {
+absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(const ServerOptions& options,
+                                                           std::vector<PassedSocket> inherited,
+                                                           std::vector<ActivatedSocket> activated,
+                                                           std::vector<std::string>* warnings) {
   Filters filters(options.access, warnings);
   if (!activated.empty()) return AdoptActivated(options, std::move(activated), filters);
   std::vector<ListenerSockets> listeners;
@@ -183,15 +185,17 @@ absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(uint32
     const size_t which = thread % sockets.size();
     enough = add(sockets[which], sockets.size() + which < threads);
   } else {
-    for (size_t i = thread; i < sockets.size(); i += threads) enough = enough && add(sockets[i], false);
+    for (size_t i = thread; i < sockets.size(); i += threads)
+      enough = enough && add(sockets[i], false);
   }
   if (enough) return mine;
   const int error = errno;
   for (const io::ListenOptions& each : mine) {
     if (each.fd >= 0) close(each.fd);
   }
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "no file descriptor is left for a listener: ", io::ErrnoName(error), "; raise the limit (ulimit -n)"));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no file descriptor is left for a listener: ", io::ErrnoName(error),
+                   "; raise the limit (ulimit -n)"));
 }
 
 void ListenerSockets::Abandon() const {

@@ -12,13 +12,13 @@ namespace server {
 
 // A listener's sockets, opened or adopted, before any loop has them.
 struct ListenerSockets {
-  ListenSpec spec;       // as it was asked for; adopted from a service manager: as it is
-  io::Endpoint at;       // the real address
+  ListenSpec spec;  // as it was asked for; adopted from a service manager: as it is
+  io::Endpoint at;  // the real address
   std::vector<UniqueFd> sockets;
-  bool filtered = false;   // the access list is attached
+  bool filtered = false;                   // the access list is attached
   std::vector<SocketFilter> predecessors;  // the filters that a predecessor's sockets had, in order
-  bool inherited = false;  // from a predecessor, or the service manager
-  dev_t device = 0;        // of a Unix path that we made, and remove in the end
+  bool inherited = false;                  // from a predecessor, or the service manager
+  dev_t device = 0;                        // of a Unix path that we made, and remove in the end
   ino_t inode = 0;
 
   // Copies of the sockets for thread `thread` of `threads`, as its loop is to listen on them.
@@ -38,12 +38,13 @@ std::string TakeoverLabel(const ListenSpec& spec);
 // Opens the sockets of `options.listeners`: for TCP and UDP one a thread, for Unix one. Those of
 // `inherited` whose label says that they are the same are adopted instead, and the others closed;
 // where the service manager passed any (`activated`), they are all there are, each with the service
-// of its name, or the first listener's. Each IP socket gets the access list as a filter before it is
-// bound, as far as the kernel allows; if it doesn't, `warnings` says so. Errors: as of
+// of its name, or the first listener's. Each IP socket gets the access list as a filter before it
+// is bound, as far as the kernel allows; if it doesn't, `warnings` says so. Errors: as of
 // io::OpenListener(), UnixAccess::ApplyTo(); InvalidArgument for an activated socket that can't be
 // served on.
-absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(
-    const ServerOptions& options, std::vector<PassedSocket> inherited,
-    std::vector<ActivatedSocket> activated, std::vector<std::string>* warnings);
+absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(const ServerOptions& options,
+                                                           std::vector<PassedSocket> inherited,
+                                                           std::vector<ActivatedSocket> activated,
+                                                           std::vector<std::string>* warnings);
 
 }  // namespace server

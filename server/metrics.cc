@@ -72,7 +72,8 @@ absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& se
   const auto thread_label = [](size_t i) { return MetricLabels{{"thread", std::to_string(i)}}; };
 
   page.Gauge("ringside_info", "What runs: always 1.");
-  page.Sample(1, {{"version", RINGSIDE_VERSION}, {"backend", options.backend}, {"features", all.features}});
+  page.Sample(
+      1, {{"version", RINGSIDE_VERSION}, {"backend", options.backend}, {"features", all.features}});
   page.Gauge("ringside_uptime_seconds", "Time since all threads serve.");
   page.Sample(all.elapsed_ns / 1e9);
   page.Counter("ringside_requests_total", "Requests that were answered.");
@@ -115,7 +116,8 @@ absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& se
     sample_all(&ListenerQueue::length);
     page.Gauge("ringside_accept_queue_limit", "How many may wait to be accepted.");
     sample_all(&ListenerQueue::limit);
-    page.Counter("ringside_accept_queue_drops_total", "Lost to a full queue, as the kernel counts.");
+    page.Counter("ringside_accept_queue_drops_total",
+                 "Lost to a full queue, as the kernel counts.");
     sample_all(&ListenerQueue::drops);
   }
   return page.Finish();

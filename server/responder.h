@@ -100,7 +100,8 @@ class Responder {
     session.open = true;
     session.source = arriving_source_;
     session.service = common_.listeners[c.tag].service;
-    if (open_++ == 0) next_sweep_ = sweep_interval_ == kNever ? kNever : Now() + sweep_interval_ / kSweepParts;
+    if (open_++ == 0)
+      next_sweep_ = sweep_interval_ == kNever ? kNever : Now() + sweep_interval_ / kSweepParts;
     if (log_ != nullptr) LogOpen(c);
     common_.services.With(session.service, [&](auto& service, auto number) {
       Reply<L> reply{*this, loop, c, session};
@@ -175,8 +176,8 @@ class Responder {
     SourceKey source;
     uint8_t service = 0;
     bool open = false;
-    bool closing = false;        // once the delayed replies are sent
-    bool paused = false;         // too much is delayed
+    bool closing = false;  // once the delayed replies are sent
+    bool paused = false;   // too much is delayed
     ServiceHost::Session service_session;
   };
 
@@ -445,8 +446,8 @@ class Responder {
 
   Common& common_;
   ConnectionRing* const log_;
-  std::vector<Session> sessions_;  // by slot
-  std::vector<Logged> logged_;     // by slot
+  std::vector<Session> sessions_;   // by slot
+  std::vector<Logged> logged_;      // by slot
   std::vector<uint64_t> requests_;  // by listener
   Refusals refusals_;
   DelayQueue delayed_;

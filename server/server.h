@@ -48,11 +48,11 @@ struct ServerOptions {
 
 // What became of peers that were not served, or not to the end.
 struct Refusals {
-  uint64_t denied = 0;              // by the access list, or by the uid and gid lists
-  uint64_t over_source_limit = 0;   // connections_per_source was reached
-  uint64_t idle = 0;                // closed at idle_timeout
-  uint64_t stalled = 0;             // closed at stall_timeout
-  uint64_t violations = 0;          // broke the service's protocol
+  uint64_t denied = 0;             // by the access list, or by the uid and gid lists
+  uint64_t over_source_limit = 0;  // connections_per_source was reached
+  uint64_t idle = 0;               // closed at idle_timeout
+  uint64_t stalled = 0;            // closed at stall_timeout
+  uint64_t violations = 0;         // broke the service's protocol
   uint64_t datagrams_refused = 0;  // their answer could bounce for ever: from a well-known port, or
                                    // one of ours, or after as many bounces as IP has hops
   uint64_t datagrams_amplified = 0;  // not answered: the answer would be longer than the question
@@ -72,7 +72,7 @@ struct Refusals {
 struct ServerSummary {
   io::Counters io;
   std::string features;  // what the backend ran with: io_uring's, as far as the kernel has them
-  std::vector<uint64_t> requests;    // answered, as each listener's service counts them
+  std::vector<uint64_t> requests;  // answered, as each listener's service counts them
   Refusals refusals;
   uint64_t open = 0;                 // connections, now; at the end: when draining began
   uint64_t aborted_at_deadline = 0;  // of these, reset because the drain deadline passed

@@ -42,59 +42,58 @@ Json ReportJson(const ServerOptions& options, const Server& server, const Server
     listeners[i]["requests"] = summary.requests[i];
   }
   const OpenedListener& first = server.listeners().front();
-  return {
-      {"schema", "ringside.serve/1"},
-      {"event", event},
-      {"version", RINGSIDE_VERSION},
-      {"address", first.at.ToString()},
-      {"backend", options.backend},
-      {"features", summary.features},
-      {"service", first.service},
-      {"threads", options.threads},
-      {"duration_s", summary.elapsed_ns / 1e9},
-      {"requests", requests},
-      {"request_unit", first.request_unit},
-      {"listeners", std::move(listeners)},
-      {"connections",
-       {{"accepted", io.accepted},
-        {"open", summary.open},
-        {"closed", io.closed},
-        {"refused", io.refused + io.not_welcome},
-        {"reset_at_deadline", summary.aborted_at_deadline}}},
-      {"bytes", {{"received", io.received_bytes}, {"sent", io.sent_bytes}}},
-      {"datagrams",
-       {{"received", io.datagrams_received},
-        {"sent", io.datagrams_sent},
-        {"dropped", io.datagrams_dropped},
-        {"refused", refusals.datagrams_refused},
-        {"amplifying", refusals.datagrams_amplified}}},
-      {"limits",
-       {{"denied", refusals.denied},
-        {"over_source_limit", refusals.over_source_limit},
-        {"idle_closed", refusals.idle},
-        {"stalled_closed", refusals.stalled},
-        {"protocol_violations", refusals.violations},
-        {"truncated_messages", io.truncated},
-        {"delayed_replies", summary.delayed}}},
-      {"errors", {{"total", io.errors.total()}, {"by_errno", by_errno}}},
-      {"cpu_us_per_request", PerRequest(summary.cpu_ns / 1e3, requests)},
-      {"syscalls_per_request", PerRequest(static_cast<double>(io.system_calls), requests)},
-      {"loop",
-       {{"turns", io.turns},
-        {"system_calls", io.system_calls},
-        {"receives", io.receives},
-        {"sends", io.sends},
-        {"receive_arms", io.receive_rearms},
-        {"starved_receives", io.starved},
-        {"replies_copied", io.replies_copied},
-        {"receive_pauses", io.receive_pauses},
-        {"accept_pauses", io.accept_pauses},
-        {"stale_completions", io.stale_completions}}}};
+  return {{"schema", "ringside.serve/1"},
+          {"event", event},
+          {"version", RINGSIDE_VERSION},
+          {"address", first.at.ToString()},
+          {"backend", options.backend},
+          {"features", summary.features},
+          {"service", first.service},
+          {"threads", options.threads},
+          {"duration_s", summary.elapsed_ns / 1e9},
+          {"requests", requests},
+          {"request_unit", first.request_unit},
+          {"listeners", std::move(listeners)},
+          {"connections",
+           {{"accepted", io.accepted},
+            {"open", summary.open},
+            {"closed", io.closed},
+            {"refused", io.refused + io.not_welcome},
+            {"reset_at_deadline", summary.aborted_at_deadline}}},
+          {"bytes", {{"received", io.received_bytes}, {"sent", io.sent_bytes}}},
+          {"datagrams",
+           {{"received", io.datagrams_received},
+            {"sent", io.datagrams_sent},
+            {"dropped", io.datagrams_dropped},
+            {"refused", refusals.datagrams_refused},
+            {"amplifying", refusals.datagrams_amplified}}},
+          {"limits",
+           {{"denied", refusals.denied},
+            {"over_source_limit", refusals.over_source_limit},
+            {"idle_closed", refusals.idle},
+            {"stalled_closed", refusals.stalled},
+            {"protocol_violations", refusals.violations},
+            {"truncated_messages", io.truncated},
+            {"delayed_replies", summary.delayed}}},
+          {"errors", {{"total", io.errors.total()}, {"by_errno", by_errno}}},
+          {"cpu_us_per_request", PerRequest(summary.cpu_ns / 1e3, requests)},
+          {"syscalls_per_request", PerRequest(static_cast<double>(io.system_calls), requests)},
+          {"loop",
+           {{"turns", io.turns},
+            {"system_calls", io.system_calls},
+            {"receives", io.receives},
+            {"sends", io.sends},
+            {"receive_arms", io.receive_rearms},
+            {"starved_receives", io.starved},
+            {"replies_copied", io.replies_copied},
+            {"receive_pauses", io.receive_pauses},
+            {"accept_pauses", io.accept_pauses},
+            {"stale_completions", io.stale_completions}}}};
 }
 
 Json ConnectionJson(const stats::SocketInfo& socket) {
-  Json json = {{"protocol", socket.protocol}, {"state", socket.state},
-               {"local", socket.local},       {"remote", socket.remote},
+  Json json = {{"protocol", socket.protocol},     {"state", socket.state},
+               {"local", socket.local},           {"remote", socket.remote},
                {"recv_queue", socket.recv_queue}, {"send_queue", socket.send_queue}};
   if (socket.tcp) {
     json["rtt_us"] = socket.tcp->rtt_us;
@@ -107,16 +106,11 @@ Json ConnectionJson(const stats::SocketInfo& socket) {
 
 Json ReadyJson(const ServerOptions& options, const Server& server) {
   const OpenedListener& first = server.listeners().front();
-  return {{"schema", "ringside.serve/1"},
-          {"event", "ready"},
-          {"address", first.at.ToString()},
-          {"port", first.at.port()},
-          {"backend", options.backend},
-          {"service", first.service},
-          {"listeners", ListenersJson(server)},
-          {"threads", options.threads},
-          {"backlog", options.backlog},
-          {"pid", getpid()}};
+  return {{"schema", "ringside.serve/1"},       {"event", "ready"},
+          {"address", first.at.ToString()},     {"port", first.at.port()},
+          {"backend", options.backend},         {"service", first.service},
+          {"listeners", ListenersJson(server)}, {"threads", options.threads},
+          {"backlog", options.backlog},         {"pid", getpid()}};
 }
 
 Json SummaryJson(const ServerOptions& options, const Server& server, const ServerSummary& summary) {
@@ -130,7 +124,8 @@ Json StatusJson(const ServerOptions& options, Server& server) {
   bool more = false;
   const auto connections = BusiestConnections(server, kConnectionsShown, &more);
   if (!queues.ok() || !connections.ok()) {
-    kernel["problem"] = std::string((queues.ok() ? connections.status() : queues.status()).message());
+    kernel["problem"] =
+        std::string((queues.ok() ? connections.status() : queues.status()).message());
     return json;
   }
   for (size_t i = 0; i < queues->size(); ++i) {

@@ -41,9 +41,8 @@ class ServiceHostOf<services::List<Services...>> {
   // The first is tried first: echo, which is what is measured.
   template <class F, size_t... I>
   void Call(uint8_t number, F& f, std::index_sequence<I...>) {
-    (void)((number == I
-                ? (f(std::get<I>(services_), std::integral_constant<size_t, I>()), true)
-                : false) ||
+    (void)((number == I ? (f(std::get<I>(services_), std::integral_constant<size_t, I>()), true)
+                        : false) ||
            ...);
   }
 

@@ -17,7 +17,7 @@
 namespace server {
 
 enum class Phase : uint8_t {
-  kWaiting,   // not accepting yet
+  kWaiting,  // not accepting yet
   kServing,
   kRetiring,  // a successor accepts; serving those that are connected
   kDraining,
@@ -184,7 +184,8 @@ class Worker {
     // What has arrived is answered before the FIN goes out; datagrams before their sockets close.
     absl::Status status = loop_.RunOnce(io::Nanos::zero());
     loop_.RetireListeners();
-    for (uint64_t seen = ~0ull; status.ok() && in_time() && loop_.counters().received_bytes != seen;) {
+    for (uint64_t seen = ~0ull;
+         status.ok() && in_time() && loop_.counters().received_bytes != seen;) {
       seen = loop_.counters().received_bytes;
       status = loop_.RunOnce(io::Nanos::zero());
     }

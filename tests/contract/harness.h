@@ -59,17 +59,17 @@ inline constexpr std::chrono::milliseconds kTurn{1};
     GTEST_SKIP() << ::contract::LoopOf<TypeParam>::kName << ": " << (why); \
   }
 
-// The transport that the whole suite runs over: the environment's RINGSIDE_TRANSPORT, "tcp", "mptcp"
-// or "unix"; "tcp" where it isn't set.
+// The transport that the whole suite runs over: the environment's RINGSIDE_TRANSPORT, "tcp",
+// "mptcp" or "unix"; "tcp" where it isn't set.
 inline std::string TransportName() {
   const char* name = std::getenv("RINGSIDE_TRANSPORT");
   return name == nullptr ? "tcp" : name;
 }
 
 // Skips a test of what only TCP has: ports, resets, refused handshakes.
-#define NEEDS_TCP(why)                                                     \
-  if (::contract::TransportName() != "tcp") {                              \
-    GTEST_SKIP() << ::contract::TransportName() << ": " << (why);          \
+#define NEEDS_TCP(why)                                            \
+  if (::contract::TransportName() != "tcp") {                     \
+    GTEST_SKIP() << ::contract::TransportName() << ": " << (why); \
   }
 
 // Whether a peer learns of an Abort() as a reset. To one on a Unix socket it is an end.
@@ -146,8 +146,7 @@ class Stage {
   std::vector<Peer*> servers() { return script_.Ends(true); }
   std::vector<Peer*> clients() { return script_.Ends(false); }
 
-  io::Endpoint Listen(const std::string& at = AnyAddress(),
-                      const io::ListenOptions& options = {}) {
+  io::Endpoint Listen(const std::string& at = AnyAddress(), const io::ListenOptions& options = {}) {
     const auto endpoint = loop_->Listen(*io::Resolve(at), options);
     EXPECT_TRUE(endpoint.ok()) << endpoint.status();
     return endpoint.value_or(io::Endpoint());

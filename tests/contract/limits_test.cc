@@ -157,9 +157,8 @@ TYPED_TEST(Contract, RetireListenersLosesNobodyWhoWaits) {
   ASSERT_TRUE(stage.RunUntil([&] { return stage.loop().listening() == 0; }));
   EXPECT_EQ(stage.loop().connections(), kRoom);
   for (size_t i = 0; i < kQueued; ++i) queue[i].Close();
-  ASSERT_TRUE(stage.RunUntil([&] {
-    return stage.loop().connections() == 0 && stage.loop().waiting() == 0;
-  }));
+  ASSERT_TRUE(stage.RunUntil(
+      [&] { return stage.loop().connections() == 0 && stage.loop().waiting() == 0; }));
   EXPECT_GE(stage.counters().accepted, ours);
   EXPECT_EQ(stage.counters().refused, 0u);
 }

@@ -142,9 +142,9 @@ TYPED_TEST(Contract, TwoLoopsShareAPort) {
     Stage<TypeParam> stage;
     stage.ServeEcho();
     if (which == 1) first_listens.wait();
-    const auto listening =
-        any.is_unix() ? stage.loop().Listen(any, {.fd = dup(shared), .shared = true})
-                      : stage.loop().Listen(which == 1 ? at : any, {.reuse_port = true});
+    const auto listening = any.is_unix()
+                               ? stage.loop().Listen(any, {.fd = dup(shared), .shared = true})
+                               : stage.loop().Listen(which == 1 ? at : any, {.reuse_port = true});
     EXPECT_TRUE(listening.ok()) << listening.status();
     if (which == 0) {
       at = *listening;

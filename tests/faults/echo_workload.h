@@ -23,9 +23,9 @@ namespace faults {
 struct Workload {
   std::string transport = "tcp";  // or "unix", or "unix-seqpacket", where each send is a message
   Plan server, client;            // what befalls each end
-  int connections = 32;  // at a time
-  int lives = 96;        // connections in all
-  int messages = 40;     // a connection
+  int connections = 32;           // at a time
+  int lives = 96;                 // connections in all
+  int messages = 40;              // a connection
   size_t message_max = 200'000;
   io::LoopOptions options = {.recv_buffer_bytes = 16 * 1024, .pending_bytes_max = 64 * 1024};
 };
@@ -163,7 +163,8 @@ class VerifyingHandler {
                       << " from " << life.received;
     if (!same) return loop.Abort(c);
     if (c.messages) {
-      EXPECT_EQ(life.received + in.size(), life.ends[life.answered]) << "not a message, or not whole";
+      EXPECT_EQ(life.received + in.size(), life.ends[life.answered])
+          << "not a message, or not whole";
     }
     life.received += in.size();
     if (c.tag % 3 == 0 && in.size() % 2 == 0) {

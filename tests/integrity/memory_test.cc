@@ -81,7 +81,8 @@ TEST_P(Memory, AnIdleConnectionTakesLittle) {
 class SilentPeers : public Memory {
  protected:
   static constexpr int kSilent = 1'000;
-  static constexpr int kRoundTrips = 8'000;  // turns, in which the loop gives back what it no longer needs
+  static constexpr int kRoundTrips =
+      8'000;  // turns, in which the loop gives back what it no longer needs
 
   // What one takes in a server with these flags, while another is served.
   void Measure(std::vector<std::string> flags) {
