@@ -72,8 +72,7 @@ class Endpoint {
 absl::StatusOr<Endpoint> Resolve(const std::string& text);
 
 // An address without its transport, as text: "127.0.0.1:9999", "[::1]:9999", "/run/x.sock",
-// "@name",
-// "(unnamed)". An IPv4-mapped IPv6 address reads as IPv4.
+// "@name", "(unnamed)". An IPv4-mapped IPv6 address reads as IPv4.
 std::string AddressText(const sockaddr* address, socklen_t size);
 
 // The local address of a socket, and what kind of socket it is (getsockname(2), socket(7)).

@@ -28,9 +28,8 @@ namespace io {
 //   * TCP connections are edge-triggered and registered once, for reading and writing together; a
 //     receive that comes back short ends the reading without a call that only returns EAGAIN.
 //   * All others are level-triggered, for writing only while something waits: there, a short
-//   receive
-//     doesn't mean that nothing is left, and a Unix socket reports EPOLLOUT whenever its peer
-//     reads.
+//     receive doesn't mean that nothing is left, and a Unix socket reports EPOLLOUT whenever its
+//     peer reads.
 //   * All connections share one receive buffer. Datagrams come and go by recvmmsg(2) and
 //     sendmmsg(2).
 template <class H, class K = Kernel>

@@ -9,19 +9,16 @@
 //     another. Every callback runs inside RunOnce() (or Shutdown()), never inside Send(),
 //     Connect(), Close() or another callback of the same loop.
 //   * Send() takes the bytes or copies them. Bytes are sent in the order they were given. Bytes
-//   that
-//     lie inside what OnReceive was just lent are borrowed where that is cheaper.
+//     that lie inside what OnReceive was just lent are borrowed where that is cheaper.
 //   * Bounds. Bytes that were received and not yet sent on, and bytes queued otherwise, count as
 //     pending. At pending_bytes_max the loop stops receiving from that connection until half of
 //     them have left; what is received meanwhile fits in the bound (io_uring before Linux 6.17: it
 //     may exceed it by what was under way). At connections_max, or without a free file descriptor,
 //     it stops accepting until a connection closed. Handlers don't see either; the counters do.
 //   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is
-//   seen
-//     at the latest when something is sent to it, or received from it again.
+//     seen at the latest when something is sent to it, or received from it again.
 //   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing
-//   meanwhile,
-//     wait for each other: a bound is a bound.
+//     meanwhile, wait for each other: a bound is a bound.
 //   * OnClose comes exactly once for each OnOpen, and once for each Connect() that failed (then
 //     without OnOpen). After it, the Connection may serve another peer.
 //   * Messages. A connection over a transport that keeps messages (Unix seqpacket; UDP and Unix
@@ -29,10 +26,9 @@
 //     that is longer than recv_buffer_bytes is dropped and counted. Datagrams are lost without a
 //     word, and never end: no OnEnd.
 //   * Datagram sockets. Listen() on UDP or Unix datagrams opens one socket for all peers. What
-//   comes
-//     is lent to OnDatagram, with the path it took; SendDatagram() sends along a path, at once or
-//     never: where the kernel does not take it, it is dropped and counted. An answer goes out with
-//     one hop less than it was asked with (DatagramPath).
+//     comes is lent to OnDatagram, with the path it took; SendDatagram() sends along a path, at
+//     once or never: where the kernel does not take it, it is dropped and counted. An answer goes
+//     out with one hop less than it was asked with (DatagramPath).
 
 #include <chrono>
 #include <concepts>
@@ -104,10 +100,10 @@ concept Handler = requires(H h, L& loop, Connection& c, Bytes in, int error) {
 };
 
 // What a handler may have besides:
-//   void OnDatagram(L&, const Datagram&) noexcept   REQUIRED to listen on datagrams
-//   bool OnAccept(L&, int fd, uint64_t tag) noexcept   whether an accepted connection is welcome;
-//   if
-//       not, it is reset, and nothing else is called for it. The tag is its listener's.
+//   * void OnDatagram(L&, const Datagram&) noexcept. REQUIRED to listen on datagrams.
+//   * bool OnAccept(L&, int fd, uint64_t tag) noexcept: whether an accepted connection is welcome.
+//     If not, it is reset, and nothing else is called for it; if it is, its OnOpen follows at once.
+//     The tag is its listener's.
 template <class H, class L>
 concept TakesDatagrams = requires(H h, L& loop, const Datagram& datagram) {
   { h.OnDatagram(loop, datagram) }

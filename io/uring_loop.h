@@ -34,8 +34,7 @@ namespace io {
 //     completed. Closing earlier would let the kernel send our bytes to whoever gets the number
 //     next. user_data is operation, generation, slot.
 //   * A receive that ended for want of buffers (ENOBUFS) waits in a queue of the whole loop. Each
-//   turn
-//     re-arms no more of them than there are buffers: more would fail again, and cost.
+//     turn re-arms no more of them than there are buffers: more would fail again, and cost.
 //   * Bytes of a lent buffer that are to be sent are sent from it; it is recycled when the send
 //     completed. They are copied when buffers run low, or when a send is in flight already.
 //   * One io_uring_enter(2) a turn submits, runs deferred task work and waits.
