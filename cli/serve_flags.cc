@@ -139,6 +139,8 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
       .Bytes("-s,--size", &f.message_bytes, {1, 1ull << 40},
              "the size of a request (echo, reply, discard, chargen, delay), for counting them; "
              "without it, a receive is a request")
+      .Switch("--udp-gro", &f.udp_gro,
+              "take and answer datagrams of one peer several at a time (UDP_GRO, UDP_SEGMENT)")
       .Switch("--json", &f.json, "the ready line, status and summary as JSON, a line each")
       .Group("Limits")
       .Count(
@@ -210,6 +212,7 @@ absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool 
 
   options.threads = static_cast<uint32_t>(f.threads);
   options.backlog = static_cast<int>(f.backlog);
+  options.udp_gro = f.udp_gro;
   options.service = {.message_bytes = f.message_bytes, .text = f.reply_text, .delay = *delay};
   options.loop.recv_buffer_bytes = static_cast<uint32_t>(f.recv_buffer_bytes);
   options.loop.recv_buffers = static_cast<uint32_t>(f.recv_buffers);

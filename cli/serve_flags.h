@@ -21,6 +21,7 @@ struct ServeFlags {
   uint64_t threads = 1;
   std::string cpus;
   uint64_t message_bytes = 0;
+  bool udp_gro = false;
   bool json = false;
 
   uint64_t backlog = 4096;

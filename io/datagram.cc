@@ -1,5 +1,7 @@
 #include "io/datagram.h"
 
+#include <netinet/udp.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -7,6 +9,8 @@ namespace io {
 namespace {
 
 constexpr int kHopsMax = 64;  // what hosts send with (RFC 1700)
+constexpr size_t kSegmentsMax = 64;  // UDP_MAX_SEGMENTS, include/linux/udp.h
+constexpr size_t kSegmentedBytesMax = 65'000;
 
 }  // namespace
 
@@ -43,32 +47,64 @@ uint8_t ReadHopsLeft(const msghdr& message) {
   return 0;
 }
 
+uint16_t ReadSegmentBytes(const msghdr& message) {
+  auto* headers = const_cast<msghdr*>(&message);
+  for (cmsghdr* c = CMSG_FIRSTHDR(headers); c != nullptr; c = CMSG_NXTHDR(headers, c)) {
+    if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+      int bytes = 0;
+      std::memcpy(&bytes, CMSG_DATA(c), sizeof(bytes));
+      return static_cast<uint16_t>(bytes);
+    }
+  }
+  return 0;
+}
+
+void DatagramOut::Add(int level, int type, const void* value, size_t size) {
+  auto* c = reinterpret_cast<cmsghdr*>(control.data() + header.msg_controllen);
+  *c = {.cmsg_len = CMSG_LEN(size), .cmsg_level = level, .cmsg_type = type};
+  std::memcpy(CMSG_DATA(c), value, size);
+  header.msg_control = control.data();
+  header.msg_controllen += CMSG_SPACE(size);
+}
+
+bool DatagramOut::Extend(Bytes bytes) {
+  const size_t first = segment_bytes != 0 ? segment_bytes : payload.iov_len;
+  const bool follows =
+      static_cast<std::byte*>(payload.iov_base) + payload.iov_len == bytes.data();
+  if (!follows || bytes.empty() || bytes.size() > first || payload.iov_len % first != 0 ||
+      count == kSegmentsMax || payload.iov_len + bytes.size() > kSegmentedBytesMax) {
+    return false;
+  }
+  if (segment_bytes == 0) {
+    segment_bytes = static_cast<uint16_t>(first);
+    Add(IPPROTO_UDP, UDP_SEGMENT, &segment_bytes, sizeof(segment_bytes));
+  }
+  payload.iov_len += bytes.size();
+  ++count;
+  return true;
+}
+
 void DatagramOut::Prepare(const DatagramPath& path, Bytes bytes) {
   payload = {const_cast<std::byte*>(bytes.data()), bytes.size()};
   std::memcpy(&peer, path.peer, path.peer_size);
   header = {.msg_name = &peer, .msg_namelen = path.peer_size, .msg_iov = &payload, .msg_iovlen = 1};
-  const auto add = [this](int level, int type, const auto& value) {
-    auto* c = reinterpret_cast<cmsghdr*>(control.data() + header.msg_controllen);
-    *c = {.cmsg_len = CMSG_LEN(sizeof(value)), .cmsg_level = level, .cmsg_type = type};
-    std::memcpy(CMSG_DATA(c), &value, sizeof(value));
-    header.msg_control = control.data();
-    header.msg_controllen += CMSG_SPACE(sizeof(value));
-  };
+  count = 1;
+  segment_bytes = 0;
   const LocalAddress& local = path.local;
   if (local.family == AF_INET) {
     in_pktinfo info = {};
     std::memcpy(&info.ipi_spec_dst, &local.address, sizeof(info.ipi_spec_dst));
-    add(IPPROTO_IP, IP_PKTINFO, info);
+    Add(IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
   } else if (local.family == AF_INET6) {
-    add(IPPROTO_IPV6, IPV6_PKTINFO,
-        in6_pktinfo{.ipi6_addr = local.address, .ipi6_ifindex = local.interface});
+    const in6_pktinfo info = {.ipi6_addr = local.address, .ipi6_ifindex = local.interface};
+    Add(IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
   }
   if (path.hops_left < 2) return;
   const int hops = std::min<int>(kHopsMax, path.hops_left - 1);
   const bool v6 =
       path.peer->sa_family == AF_INET6 &&
       !IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6*>(path.peer)->sin6_addr);
-  v6 ? add(IPPROTO_IPV6, IPV6_HOPLIMIT, hops) : add(IPPROTO_IP, IP_TTL, hops);
+  Add(v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HOPLIMIT : IP_TTL, &hops, sizeof(hops));
 }
 
 }  // namespace io

@@ -38,12 +38,17 @@ struct Datagram {
 };
 
 // What recvmsg(2) says beside the payload.
-inline constexpr size_t kControlBytes = CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int));
+inline constexpr size_t kControlBytes =
+    CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int));
 
 // Finds IP_PKTINFO or IPV6_PKTINFO in a received message's control data.
 LocalAddress ReadLocalAddress(const msghdr& message);
 // Finds IP_TTL or IPV6_HOPLIMIT likewise; 0 where neither is there.
 uint8_t ReadHopsLeft(const msghdr& message);
+
+// Finds UDP_GRO (udp(7), Linux 5.0): how long each but the last of the datagrams is that the kernel
+// put together into this message; 0 where it is one.
+uint16_t ReadSegmentBytes(const msghdr& message);
 
 // A datagram on its way out, as sendmsg(2) takes it. It holds a copy of the path; the payload is
 // the caller's. It can't be moved while it is in use: its parts point to each other.
@@ -53,7 +58,16 @@ struct DatagramOut {
   sockaddr_storage peer;
   alignas(cmsghdr) std::array<char, kControlBytes> control;
 
+  uint32_t count;  // of datagrams
+  uint16_t segment_bytes;
+
   void Prepare(const DatagramPath& path, Bytes bytes);
+  // Takes one more to the same peer, to be sent in the same call (UDP_SEGMENT, Linux 4.18): false
+  // where it doesn't lie behind the last, or is longer than the first. Only UDP can.
+  bool Extend(Bytes bytes);
+
+ private:
+  void Add(int level, int type, const void* value, size_t size);
 };
 
 }  // namespace io

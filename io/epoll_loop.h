@@ -74,7 +74,8 @@ class EpollLoop {
                           .tag = listen.tag,
                           .transport = local->transport(),
                           .datagrams = local->is_datagram(),
-                          .shared = listen.shared});
+                          .shared = listen.shared,
+                          .udp_gro = listen.udp_gro});
     if (local->is_datagram() && batch_ == nullptr) {
       batch_ = std::make_unique<DatagramBatch>(options_.recv_buffer_bytes);
     }
@@ -162,7 +163,7 @@ class EpollLoop {
     } else {
       batch_->single.Prepare(path, out);
       mmsghdr message = {.msg_hdr = batch_->single.header, .msg_len = 0};
-      SendDatagrams(listeners_[socket], &message, 1);
+      SendDatagrams(listeners_[socket], &message, &batch_->single, 1);
     }
   }
 
@@ -285,7 +286,7 @@ class EpollLoop {
     int fd;
     uint64_t tag;
     Transport transport;
-    bool datagrams, shared;
+    bool datagrams, shared, udp_gro;
     bool retired = false;  // nothing is taken from it any more
   };
 
@@ -317,6 +318,7 @@ class EpollLoop {
     std::array<DatagramOut, kCount> answer;
     std::array<BlockPool::Block*, kCount> copy;  // of an answer's payload that isn't lent
     unsigned answers = 0;
+    const sockaddr* answered = nullptr;  // by the last of them
     DatagramOut single;
   };
 
@@ -565,18 +567,25 @@ class EpollLoop {
           ++counters_.truncated;
           continue;
         }
-        const Datagram datagram = {
-            .tag = listener.tag,
-            .socket = index,
-            .bytes = {static_cast<std::byte*>(batch_->payload[i].iov_base), batch_->in[i].msg_len},
-            .path = {.peer = reinterpret_cast<sockaddr*>(&batch_->peer[i]),
-                     .peer_size = header.msg_namelen,
-                     .local = ReadLocalAddress(header),
-                     .hops_left = ReadHopsLeft(header)}};
+        Datagram datagram = {.tag = listener.tag,
+                             .socket = index,
+                             .bytes = {},
+                             .path = {.peer = reinterpret_cast<sockaddr*>(&batch_->peer[i]),
+                                      .peer_size = header.msg_namelen,
+                                      .local = ReadLocalAddress(header),
+                                      .hops_left = ReadHopsLeft(header)}};
+        const Bytes all = {static_cast<std::byte*>(batch_->payload[i].iov_base),
+                           batch_->in[i].msg_len};
+        const size_t segment = listener.udp_gro ? ReadSegmentBytes(header) : 0;
         ++counters_.receives;
-        ++counters_.datagrams_received;
-        counters_.received_bytes += datagram.bytes.size();
-        handler_.OnDatagram(*this, datagram);
+        counters_.received_bytes += all.size();
+        Bytes rest = all;
+        do {
+          datagram.bytes = segment > 0 ? rest.first(std::min(segment, rest.size())) : rest;
+          ++counters_.datagrams_received;
+          handler_.OnDatagram(*this, datagram);
+          rest = rest.subspan(datagram.bytes.size());
+        } while (!rest.empty());
       }
       FlushAnswers();
       receiving_datagrams_ = nullptr;
@@ -587,6 +596,11 @@ class EpollLoop {
   // that are lent stay where they are until then.
   void Gather(const DatagramPath& path, Bytes out) {
     DatagramBatch& batch = *batch_;
+    if (receiving_datagrams_->udp_gro && batch.answers > 0 && batch.answered == path.peer &&
+        batch.answer[batch.answers - 1].Extend(out)) {
+      batch.out[batch.answers - 1].msg_hdr = batch.answer[batch.answers - 1].header;
+      return;
+    }
     if (batch.answers == DatagramBatch::kCount) FlushAnswers();
     const std::byte* begin = batch.buffers.get();
     const bool lent = out.data() >= begin &&
@@ -600,12 +614,13 @@ class EpollLoop {
     }
     DatagramOut& answer = batch.answer[batch.answers];
     answer.Prepare(path, out);
+    batch.answered = path.peer;
     batch.out[batch.answers++] = {.msg_hdr = answer.header, .msg_len = 0};
   }
 
   void FlushAnswers() {
     if (batch_->answers == 0) return;
-    SendDatagrams(*receiving_datagrams_, batch_->out.data(), batch_->answers);
+    SendDatagrams(*receiving_datagrams_, batch_->out.data(), batch_->answer.data(), batch_->answers);
     for (unsigned i = 0; i < batch_->answers; ++i) {
       if (batch_->copy[i] != nullptr) blocks_.Return(batch_->copy[i]);
     }
@@ -613,21 +628,25 @@ class EpollLoop {
   }
 
   // Sends what the kernel takes; the one that it refuses is dropped, and the others go on.
-  void SendDatagrams(const Listener& listener, mmsghdr* messages, unsigned count) {
+  void SendDatagrams(const Listener& listener, mmsghdr* messages, const DatagramOut* datagrams,
+                     unsigned count) {
     while (count > 0) {
       ++counters_.system_calls;
       int sent = kernel_.SendMany(listener.fd, messages, count);
       if (sent == -EINTR) continue;
       if (sent < 0) {
         counters_.errors.Add(-sent);
-        ++counters_.datagrams_dropped;
+        counters_.datagrams_dropped += datagrams->count;
         sent = 1;
       } else {
-        for (int i = 0; i < sent; ++i) counters_.sent_bytes += messages[i].msg_len;
+        for (int i = 0; i < sent; ++i) {
+          counters_.sent_bytes += messages[i].msg_len;
+          counters_.datagrams_sent += datagrams[i].count;
+        }
         counters_.sends += sent;
-        counters_.datagrams_sent += sent;
       }
       messages += sent;
+      datagrams += sent;
       count -= sent;
     }
   }

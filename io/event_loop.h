@@ -81,6 +81,7 @@ struct ListenOptions {
   bool reuse_port = false;  // SO_REUSEPORT: several loops share the address, the kernel divides
   uint64_t tag = 0;         // becomes the tag of each accepted connection, and of each datagram
   int fd = -1;              // a socket that is bound and listens already: the loop's from now on
+  bool udp_gro = false;     // UDP: takes, and answers, several datagrams of a peer in one piece
   bool shared = false;      // other loops accept from the same socket (Unix has no SO_REUSEPORT)
 };
 

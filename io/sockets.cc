@@ -1,6 +1,7 @@
 #include "io/sockets.h"
 
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -99,8 +100,9 @@ void SetOption(int fd, int level, int option, int value = 1) {
 }
 
 // Has the kernel say of each datagram what a DatagramPath holds.
-void AskForPaths(int fd, const Endpoint& at) {
+void AskForPaths(int fd, const Endpoint& at, const ListenOptions& options) {
   if (at.is_unix()) return;
+  if (options.udp_gro) SetOption(fd, IPPROTO_UDP, UDP_GRO);
   SetOption(fd, IPPROTO_IP, IP_RECVTTL);  // of an IPv6 socket too: its IPv4 datagrams
   if (at.family() == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT);
   if (!at.is_wildcard()) return;
@@ -108,13 +110,13 @@ void AskForPaths(int fd, const Endpoint& at) {
   if (at.family() == AF_INET) SetOption(fd, IPPROTO_IP, IP_PKTINFO);
 }
 
-void PrepareDatagrams(int fd, const Endpoint& at) {
+void PrepareDatagrams(int fd, const Endpoint& at, const ListenOptions& options) {
   if (at.is_unix()) return;
   const int bytes = kDatagramBufferBytes;
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) != 0) {
     SetOption(fd, SOL_SOCKET, SO_RCVBUF, bytes);  // the kernel caps it at net.core.rmem_max
   }
-  AskForPaths(fd, at);
+  AskForPaths(fd, at, options);
 }
 
 // Whether the path is taken by what is no socket, and won't go by itself.
@@ -149,7 +151,7 @@ int Bind(int fd, const Endpoint& at, bool reuse_port) {
 }
 
 absl::Status BindAndListen(int fd, const Endpoint& at, const ListenOptions& options) {
-  if (at.is_datagram()) PrepareDatagrams(fd, at);
+  if (at.is_datagram()) PrepareDatagrams(fd, at, options);
   if (const int error = Bind(fd, at, options.reuse_port)) return BindError(at, error);
   if (at.is_datagram()) return absl::OkStatus();
   if (!at.is_unix()) SetOption(fd, IPPROTO_TCP, TCP_NODELAY);
@@ -163,7 +165,7 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
                                  const PrepareSocket& prepare) {
   if (options.fd >= 0) {
     SetNonblocking(options.fd, nonblocking);
-    if (at.is_datagram()) AskForPaths(options.fd, at);  // whoever opened it may not have
+    if (at.is_datagram()) AskForPaths(options.fd, at, options);  // whoever opened it may not have
     return options.fd;
   }
   const auto give_up = std::chrono::steady_clock::now() + kAddressInUsePatience;

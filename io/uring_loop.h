@@ -90,6 +90,7 @@ class UringLoop {
     added.transport = local->transport();
     added.datagrams = local->is_datagram();
     added.shared = listen.shared;
+    added.udp_gro = listen.udp_gro;
     added.message.msg_namelen = local->is_unix() ? sizeof(sockaddr_un) : sizeof(sockaddr_in6);
     added.message.msg_controllen = local->is_unix() ? 0 : kControlBytes;
     UpdateListeners();
@@ -155,6 +156,10 @@ class UringLoop {
 
   void SendDatagram(uint32_t socket, const DatagramPath& path, Bytes out) noexcept {
     const bool open = socket < listeners_.size() && listeners_[socket].fd >= 0;
+    if (extendable_ != nullptr && extendable_->socket == socket && path.peer == lent_peer_ &&
+        extendable_->datagram.Extend(out)) {
+      return;
+    }
     io_uring_sqe* sqe = nullptr;
     Outgoing* outgoing = open && path.peer_size != 0 ? outgoing_.Take() : nullptr;
     if (outgoing != nullptr && (sqe = Prepare()) == nullptr) outgoing_.Free(*outgoing);
@@ -171,6 +176,7 @@ class UringLoop {
     io_uring_prep_sendmsg(sqe, listener.fd, &outgoing->datagram.header, flags);
     Prepared(sqe, Key(Operation::kSendDatagram, outgoing->index, 0));
     ++listener.sending;
+    extendable_ = listener.udp_gro && outgoing->borrowed ? outgoing : nullptr;
   }
 
   void End(Connection& c) noexcept {
@@ -313,7 +319,7 @@ class UringLoop {
     int fd = -1;
     uint64_t tag = 0;
     Transport transport = Transport::kTcp;
-    bool datagrams = false, shared = false;
+    bool datagrams = false, shared = false, udp_gro = false;
     bool armed = false;      // an accept, or a receive of datagrams, is in the kernel
     bool cancelled = false;  // its cancel is submitted
     bool stopping = false;
@@ -365,6 +371,7 @@ class UringLoop {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     if (sqe != nullptr) return sqe;
     ++counters_.system_calls;
+    extendable_ = nullptr;  // it leaves now
     PublishBuffers();
     __kernel_timespec now = {};
     kernel_.Enter(&ring_, 0, &now);
@@ -827,20 +834,28 @@ class UringLoop {
       control.msg_control = beside.data();
       control.msg_controllen = std::min<size_t>(out->controllen, listener.message.msg_controllen);
       std::memcpy(beside.data(), name + listener.message.msg_namelen, control.msg_controllen);
-      const Datagram datagram = {
+      lent_ = {name + listener.message.msg_namelen + listener.message.msg_controllen,
+               out->payloadlen};
+      lent_peer_ = reinterpret_cast<sockaddr*>(name);
+      Datagram datagram = {
           .tag = listener.tag,
           .socket = index,
-          .bytes = {name + listener.message.msg_namelen + listener.message.msg_controllen,
-                    out->payloadlen},
-          .path = {.peer = reinterpret_cast<sockaddr*>(name),
+          .bytes = {},
+          .path = {.peer = lent_peer_,
                    .peer_size = std::min<socklen_t>(out->namelen, listener.message.msg_namelen),
                    .local = ReadLocalAddress(control),
                    .hops_left = ReadHopsLeft(control)}};
+      const size_t segment = listener.udp_gro ? ReadSegmentBytes(control) : 0;
       ++counters_.receives;
-      ++counters_.datagrams_received;
-      counters_.received_bytes += datagram.bytes.size();
-      lent_ = datagram.bytes;
-      handler_.OnDatagram(*this, datagram);
+      counters_.received_bytes += lent_.size();
+      Bytes rest = lent_;
+      do {
+        datagram.bytes = segment > 0 ? rest.first(std::min(segment, rest.size())) : rest;
+        ++counters_.datagrams_received;
+        handler_.OnDatagram(*this, datagram);
+        rest = rest.subspan(datagram.bytes.size());
+      } while (!rest.empty());
+      extendable_ = nullptr;
     }
   }
 
@@ -865,10 +880,10 @@ class UringLoop {
     --listeners_[outgoing.socket].sending;
     if (result >= 0) {
       ++counters_.sends;
-      ++counters_.datagrams_sent;
+      counters_.datagrams_sent += outgoing.datagram.count;
       counters_.sent_bytes += result;
     } else {
-      ++counters_.datagrams_dropped;
+      counters_.datagrams_dropped += outgoing.datagram.count;
       if (result != -ECANCELED) counters_.errors.Add(-result);
     }
     if (outgoing.borrowed) datagram_buffers_.Recycle(outgoing.buffer);
@@ -1142,6 +1157,8 @@ class UringLoop {
   Bytes lent_;                       // what that OnReceive, or an OnDatagram, was lent
   bool lent_datagram_ = false;       // from buffer lent_id_ of datagram_buffers_
   uint16_t lent_id_ = 0;
+  const sockaddr* lent_peer_ = nullptr;  // whose datagram that is
+  Outgoing* extendable_ = nullptr;       // an answer to it that is not submitted yet
   Bytes held_;  // the part of lent_ that is to be sent from its buffer
   Counters counters_;
 };

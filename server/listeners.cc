@@ -169,13 +169,13 @@ absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(const ServerOptions& 
 
 absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(uint32_t thread,
                                                                           uint32_t threads,
-                                                                          uint64_t tag,
-                                                                          int backlog) const {
+                                                                          uint64_t tag, const ServerOptions& options) const {
   std::vector<io::ListenOptions> mine;
   const auto add = [&](const UniqueFd& socket, bool shared) {
-    mine.push_back({.backlog = backlog,
+    mine.push_back({.backlog = options.backlog,
                     .tag = tag,
                     .fd = fcntl(socket.get(), F_DUPFD_CLOEXEC, 3),
+                    .udp_gro = options.udp_gro,
                     .shared = shared});
     return mine.back().fd >= 0;
   };

@@ -24,7 +24,8 @@ struct ListenerSockets {
   // Copies of the sockets for thread `thread` of `threads`, as its loop is to listen on them.
   // Errors: no descriptor is left.
   absl::StatusOr<std::vector<io::ListenOptions>> ForThread(uint32_t thread, uint32_t threads,
-                                                           uint64_t tag, int backlog) const;
+                                                           uint64_t tag,
+                                                           const ServerOptions& options) const;
   // Undoes all, since we don't come to serve: a predecessor, which then serves on, has its filters
   // back and keeps its path; a path of ours is removed.
   void Abandon() const;

@@ -91,7 +91,7 @@ struct Server::Shared {
     absl::Status opened = worker.Open();
     std::vector<io::ListenOptions> mine;
     for (size_t tag = 0; opened.ok() && tag < sockets.size(); ++tag) {
-      auto some = sockets[tag].ForThread(i, common.options.threads, tag, common.options.backlog);
+      auto some = sockets[tag].ForThread(i, common.options.threads, tag, common.options);
       if (some.ok()) mine.insert(mine.end(), some->begin(), some->end());
       opened.Update(some.status());
     }

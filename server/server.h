@@ -34,6 +34,7 @@ struct ServerOptions {
   uint32_t threads = 1;
   std::vector<int> cpus;  // thread i is pinned to cpus[i mod size]; empty: not pinned
   int backlog = 4096;     // listen(2), for each thread's listener
+  bool udp_gro = false;   // io::ListenOptions
   services::ServiceOptions service;
   // connections_max and the rest are of each thread.
   io::LoopOptions loop;

@@ -1,3 +1,5 @@
+#include <netinet/udp.h>
+
 #include <cerrno>
 #include <map>
 #include <string>
@@ -242,6 +244,44 @@ TYPED_TEST(Contract, ADatagramPeerThatNeverReadsHoldsUpNobody) {
   EXPECT_EQ(stage.counters().errors[EAGAIN] + 1, stage.counters().datagrams_dropped);
   close(silent);
   close(good);
+}
+
+// What a peer sends in one piece (UDP_SEGMENT) is taken in one piece, is several datagrams to the
+// handler, and goes back in one piece.
+TYPED_TEST(Contract, TakesAndAnswersSegmentedDatagrams) {
+  NEEDS_SOCKETS("it has no segments");
+  constexpr size_t kBytes = 100, kCount = 20;
+  for (const bool gro : {true, false}) {
+    SCOPED_TRACE(gro);
+    Stage<TypeParam> stage;
+    EchoMessages(stage);
+    const io::Endpoint at = stage.Listen(AddressOn("udp"), {.udp_gro = gro});
+    const int client = *io::OpenConnector(at, true), segment = kBytes;
+    ASSERT_EQ(connect(client, at.address(), at.size()), 0);
+    ASSERT_EQ(setsockopt(client, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)), 0);
+    std::string all;
+    for (size_t i = 0; i < kCount; ++i) all += std::string(kBytes, static_cast<char>('a' + i));
+    all += "the last is shorter";
+    ASSERT_EQ(send(client, all.data(), all.size(), 0), static_cast<ssize_t>(all.size()));
+    std::string heard;
+    size_t datagrams = 0;
+    ASSERT_TRUE(stage.RunUntil([&] {
+      char in[1000];
+      for (ssize_t n; (n = recv(client, in, sizeof(in), MSG_DONTWAIT)) > 0; ++datagrams) {
+        EXPECT_LE(n, segment);
+        heard.append(in, n);
+      }
+      return heard.size() >= all.size();
+    }));
+    EXPECT_EQ(heard, all);
+    EXPECT_EQ(datagrams, kCount + 1);
+    EXPECT_EQ(stage.counters().datagrams_received, kCount + 1);
+    EXPECT_EQ(stage.counters().datagrams_sent, kCount + 1);
+    EXPECT_EQ(stage.counters().receives, gro ? 1 : kCount + 1);
+    EXPECT_EQ(stage.counters().sends, gro ? 1 : kCount + 1);
+    EXPECT_EQ(stage.counters().errors.total(), 0u);
+    close(client);
+  }
 }
 
 // At a wildcard address the answer comes from the address that was asked.
