@@ -38,8 +38,8 @@ Json ReportJson(const ServerOptions& options, const Server& server, const Server
     if (io.errors[error] > 0) by_errno[io::ErrnoSymbol(error)] = io.errors[error];
   }
   Json listeners = ListenersJson(server);
-  for (size_t i = 0; i < listeners.size() && i < summary.requests.size(); ++i) {
-    listeners[i]["requests"] = summary.requests[i];
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    listeners[i]["requests"] = i < summary.requests.size() ? summary.requests[i] : 0;
   }
   const OpenedListener& first = server.listeners().front();
   return {{"schema", "ringside.serve/1"},

@@ -136,6 +136,10 @@ class Worker {
 
   // A turn of the loop, and what is due besides.
   absl::Status Turn(io::Nanos at_most = io::kForever) {
+    if (control_.asked() != reported_) {
+      reported_ = control_.asked();
+      control_.Report(thread_, reported_, loop_.listening() > 0, Summary());
+    }
     io::Nanos timeout = at_most;
     const int64_t next = responder_.NextTick();
     if (next != Responder::kNever) {
@@ -145,10 +149,6 @@ class Worker {
     if (responder_.NextTick() != Responder::kNever) {
       const int64_t now = Responder::Now();
       if (now >= responder_.NextTick()) responder_.Tick(loop_, now);
-    }
-    if (control_.asked() != reported_) {
-      reported_ = control_.asked();
-      control_.Report(thread_, reported_, loop_.listening() > 0, Summary());
     }
     return status;
   }
