@@ -9,6 +9,7 @@ namespace io {
 namespace {
 
 constexpr int kHopsMax = 64;  // what hosts send with (RFC 1700)
+constexpr uint64_t kFreshAnswered = 16;
 constexpr size_t kSegmentsMax = 64;  // UDP_MAX_SEGMENTS, include/linux/udp.h
 constexpr size_t kSegmentedBytesMax = 65'000;
 
@@ -34,14 +35,15 @@ LocalAddress ReadLocalAddress(const msghdr& message) {
   return local;
 }
 
-uint8_t ReadHopsLeft(const msghdr& message) {
+uint8_t ReadHopsLeft(const msghdr& message, uint64_t nth) {
   auto* headers = const_cast<msghdr*>(&message);
   for (cmsghdr* c = CMSG_FIRSTHDR(headers); c != nullptr; c = CMSG_NXTHDR(headers, c)) {
     if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
         (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)) {
       int hops = 0;
       std::memcpy(&hops, CMSG_DATA(c), sizeof(hops));
-      return static_cast<uint8_t>(hops);
+      const bool fresh = hops == 64 || hops == 128 || hops == 255;
+      return fresh && nth % kFreshAnswered != 0 ? 0 : static_cast<uint8_t>(hops);
     }
   }
   return 0;

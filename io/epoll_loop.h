@@ -573,7 +573,7 @@ class EpollLoop {
                              .path = {.peer = reinterpret_cast<sockaddr*>(&batch_->peer[i]),
                                       .peer_size = header.msg_namelen,
                                       .local = ReadLocalAddress(header),
-                                      .hops_left = ReadHopsLeft(header)}};
+                                      .hops_left = ReadHopsLeft(header, counters_.receives)}};
         const Bytes all = {static_cast<std::byte*>(batch_->payload[i].iov_base),
                            batch_->in[i].msg_len};
         const size_t segment = listener.udp_gro ? ReadSegmentBytes(header) : 0;

@@ -173,7 +173,8 @@ class UringLoop {
     // A Unix socket waits for its peer to read. One that doesn't must not hold up the others.
     const unsigned flags =
         MSG_NOSIGNAL | (listener.transport == Transport::kUdp ? 0 : MSG_DONTWAIT);
-    io_uring_prep_sendmsg(sqe, listener.fd, &outgoing->datagram.header, flags);
+    PrepareDatagramSend(sqe, listener.fd, outgoing->datagram, flags,
+                        listener.udp_gro && outgoing->borrowed);
     Prepared(sqe, Key(Operation::kSendDatagram, outgoing->index, 0));
     ++listener.sending;
     extendable_ = listener.udp_gro && outgoing->borrowed ? outgoing : nullptr;
@@ -787,6 +788,18 @@ class UringLoop {
     return datagram_buffers_.Open(&ring_, 1, count, bytes);
   }
 
+  // A plain send with an address spares the kernel a copy of the header. Kernels that have the byte
+  // cap of receives have that, too (6.17; it came before); one that may be extended needs a header.
+  void PrepareDatagramSend(io_uring_sqe* sqe, int fd, const DatagramOut& out, unsigned flags,
+                           bool extendable) {
+    if (!features_.receive_total || extendable || out.header.msg_controllen != 0) {
+      return io_uring_prep_sendmsg(sqe, fd, &out.header, flags);
+    }
+    io_uring_prep_send(sqe, fd, out.payload.iov_base, out.payload.iov_len, static_cast<int>(flags));
+    sqe->addr2 = reinterpret_cast<uint64_t>(&out.peer);
+    sqe->addr_len = static_cast<uint16_t>(out.header.msg_namelen);
+  }
+
   void ArmDatagrams(Listener& listener, uint32_t index) {
     if (datagram_buffers_.in_ring() == 0) datagram_buffers_.Grow();
     if (datagram_buffers_.in_ring() == 0)
@@ -844,7 +857,7 @@ class UringLoop {
           .path = {.peer = lent_peer_,
                    .peer_size = std::min<socklen_t>(out->namelen, listener.message.msg_namelen),
                    .local = ReadLocalAddress(control),
-                   .hops_left = ReadHopsLeft(control)}};
+                   .hops_left = ReadHopsLeft(control, counters_.receives)}};
       const size_t segment = listener.udp_gro ? ReadSegmentBytes(control) : 0;
       ++counters_.receives;
       counters_.received_bytes += lent_.size();
