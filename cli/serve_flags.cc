@@ -151,9 +151,9 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
       .Count("--connections-per-source", &f.connections_per_source, {0, 16'000'000},
              "from one IPv4 address, or IPv6 /64; 0: any number")
       .Duration("--idle-timeout", &f.idle_ns, {0, 1000 * kHourNs},
-                "close a connection on which nothing came or left for so long; 0: never")
+                "close a connection on which nothing came or left for so long; 0s: never")
       .Duration("--stall-timeout", &f.stall_ns, {0, 1000 * kHourNs},
-                "reset a peer that reads nothing of what waits for it for so long; 0: never")
+                "reset a peer that reads nothing of what waits for it for so long; 0s: never")
       .Bytes("--pending-bytes", &f.pending_bytes, {1024, 1 << 30},
              "stop receiving from a connection that has so much unsent")
       .Bytes("--recv-buffer-bytes", &f.recv_buffer_bytes, {64, 16 << 20},
