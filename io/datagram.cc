@@ -71,8 +71,7 @@ void DatagramOut::Add(int level, int type, const void* value, size_t size) {
 
 bool DatagramOut::Extend(Bytes bytes) {
   const size_t first = segment_bytes != 0 ? segment_bytes : payload.iov_len;
-  const bool follows =
-      static_cast<std::byte*>(payload.iov_base) + payload.iov_len == bytes.data();
+  const bool follows = static_cast<std::byte*>(payload.iov_base) + payload.iov_len == bytes.data();
   if (!follows || bytes.empty() || bytes.size() > first || payload.iov_len % first != 0 ||
       count == kSegmentsMax || payload.iov_len + bytes.size() > kSegmentedBytesMax) {
     return false;

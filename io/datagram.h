@@ -43,9 +43,9 @@ inline constexpr size_t kControlBytes =
 
 // Finds IP_PKTINFO or IPV6_PKTINFO in a received message's control data.
 LocalAddress ReadLocalAddress(const msghdr& message);
-// DatagramPath::hops_left from IP_TTL or IPV6_HOPLIMIT; 0 where neither is there. To send with a hop
-// limit costs, so one that is fresh from its sender (64, 128 or 255) is left alone, but for each
-// 16th (`nth`). That is enough: once an answer has lost a hop, all that follow lose one.
+// DatagramPath::hops_left from IP_TTL or IPV6_HOPLIMIT; 0 where neither is there. To send with a
+// hop limit costs, so one that is fresh from its sender (64, 128 or 255) is left alone, but for
+// each 16th (`nth`). That is enough: once an answer has lost a hop, all that follow lose one.
 uint8_t ReadHopsLeft(const msghdr& message, uint64_t nth);
 // Finds UDP_GRO (udp(7), Linux 5.0): how long each but the last of the datagrams is that the kernel
 // put together into this message; 0 where it is one.

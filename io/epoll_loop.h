@@ -620,7 +620,8 @@ class EpollLoop {
 
   void FlushAnswers() {
     if (batch_->answers == 0) return;
-    SendDatagrams(*receiving_datagrams_, batch_->out.data(), batch_->answer.data(), batch_->answers);
+    SendDatagrams(*receiving_datagrams_, batch_->out.data(), batch_->answer.data(),
+                  batch_->answers);
     for (unsigned i = 0; i < batch_->answers; ++i) {
       if (batch_->copy[i] != nullptr) blocks_.Return(batch_->copy[i]);
     }

@@ -991,9 +991,9 @@ class UringLoop {
     slot.connect_sent = true;
   }
 
-  // A multishot receive on a Unix stream can miss the end: when it is armed, and finds bytes and
-  // the end at once, it delivers the bytes and waits for an event that has been (Linux 6.17, since
-  // Unix sockets tell how much is left in them). So the end is waited for apart.
+  // A multishot receive on a Unix stream can miss the end: when it is armed and finds the end behind
+  // more than some 30 buffers of bytes, it delivers the bytes and waits for an event that has been
+  // (Linux 6.17, since Unix sockets tell how much is left in them). So the end is waited for apart.
   void WatchEnd(Slot& slot) {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
@@ -1172,7 +1172,7 @@ class UringLoop {
   uint16_t lent_id_ = 0;
   const sockaddr* lent_peer_ = nullptr;  // whose datagram that is
   Outgoing* extendable_ = nullptr;       // an answer to it that is not submitted yet
-  Bytes held_;  // the part of lent_ that is to be sent from its buffer
+  Bytes held_;                           // the part of lent_ that is to be sent from its buffer
   Counters counters_;
 };
 

@@ -167,9 +167,8 @@ absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(const ServerOptions& 
   return listeners;
 }
 
-absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(uint32_t thread,
-                                                                          uint32_t threads,
-                                                                          uint64_t tag, const ServerOptions& options) const {
+absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(
+    uint32_t thread, uint32_t threads, uint64_t tag, const ServerOptions& options) const {
   std::vector<io::ListenOptions> mine;
   const auto add = [&](const UniqueFd& socket, bool shared) {
     mine.push_back({.backlog = options.backlog,
