@@ -17,6 +17,7 @@
 #include "io/errors.h"
 #include "io/event_loop.h"
 #include "io/kernel.h"
+#include "io/peer_progress.h"
 #include "io/slot_table.h"
 #include "io/sockets.h"
 #include "io/waker.h"
@@ -233,6 +234,10 @@ class EpollLoop {
   }
   uint32_t waiting() const { return 0; }  // they wait in the backlog
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
+  uint64_t taken_by_peer(const Connection& c) {
+    ++counters_.system_calls;
+    return TakenByPeer(static_cast<const Slot&>(c).fd);
+  }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
     return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;
@@ -791,7 +796,6 @@ class EpollLoop {
         ++counters_.sends;
         counters_.sent_bytes += n;
         ++slot.progress;
-        ++slot.departures;
         slot.blocked = static_cast<size_t>(n) < out.size();
         return n;
       }

@@ -64,7 +64,6 @@ struct Connection {
   bool accepted = false;    // by a listener; otherwise we connected
   bool messages = false;    // the transport keeps them
   uint32_t progress = 0;    // changes whenever bytes came or left; wraps
-  uint32_t departures = 0;  // changes whenever bytes left; wraps
 };
 
 struct LoopOptions {
@@ -177,6 +176,9 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   noexcept;
   // Bytes that wait to be sent.
   { loop.unsent(c) } -> std::convertible_to<size_t>;
+  // Changes when the peer takes some of what was sent to it, also in the middle of a send. One
+  // system call.
+  { loop.taken_by_peer(c) } -> std::convertible_to<uint64_t>;
   // The open connection that has this slot in this generation, or nullptr: it is gone.
   { loop.Find(uint32_t{}, uint32_t{}) } -> std::same_as<Connection*>;
   { loop.counters() } -> std::same_as<const Counters&>;

@@ -220,6 +220,9 @@ class NullLoop {
   }
   uint32_t waiting() const { return 0; }
   size_t unsent(const Connection& c) const { return static_cast<const Slot&>(c).queue.bytes(); }
+  uint64_t taken_by_peer(const Connection& c) {
+    return static_cast<const Slot&>(c).progress;
+  }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
     return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;
@@ -363,7 +366,6 @@ class NullLoop {
   void Transmit(Slot& slot) {
     if (slot.queue.empty()) return;
     ++slot.progress;
-    ++slot.departures;
     if (slot.endless) return TransmitDatagrams(slot);
     Slot* peer = Peer(slot);
     if (peer == nullptr) return Fail(slot, slot.fin_received ? EPIPE : ECONNRESET);

@@ -18,6 +18,7 @@
 #include "io/errors.h"
 #include "io/event_loop.h"
 #include "io/kernel.h"
+#include "io/peer_progress.h"
 #include "io/slot_table.h"
 #include "io/sockets.h"
 #include "io/uring_abi.h"
@@ -245,6 +246,10 @@ class UringLoop {
   }
   uint32_t waiting() const { return static_cast<uint32_t>(waiting_.size()); }
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
+  uint64_t taken_by_peer(const Connection& c) {
+    ++counters_.system_calls;
+    return TakenByPeer(static_cast<const Slot&>(c).fd);
+  }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
     return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;
@@ -581,7 +586,6 @@ class UringLoop {
       ++counters_.sends;
       counters_.sent_bytes += result;
       ++slot.progress;
-      ++slot.departures;
       if (slot.from_queue) {
         slot.messages ? slot.queue.ConsumeMessage(blocks_) : slot.queue.Consume(result, blocks_);
       }

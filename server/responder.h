@@ -168,9 +168,9 @@ class Responder {
   struct Session {
     uint32_t generation = 0;
     uint32_t progress = 0;       // the connection's, when it was looked at last
-    uint32_t departures = 0;     // likewise
+    uint64_t taken = 0;          // by the peer, likewise
     int64_t quiet_since_ns = 0;  // when it was first seen with that progress
-    int64_t stuck_since_ns = 0;  // with those departures while bytes waited; 0: none did
+    int64_t stuck_since_ns = 0;  // while bytes waited, and no more were taken; 0: none waited
     int64_t last_due_ns = 0;     // of its delayed replies
     uint32_t delayed = 0, delayed_bytes = 0;
     SourceKey source;
@@ -393,10 +393,11 @@ class Responder {
   template <class L>
   void LookAfter(L& loop, io::Connection& c, Session& session, int64_t now) {
     const int64_t stall = common_.options.stall_timeout.count();
+    const uint64_t taken = loop.unsent(c) > 0 ? loop.taken_by_peer(c) : 0;
     if (loop.unsent(c) == 0) {
       session.stuck_since_ns = 0;
-    } else if (session.stuck_since_ns == 0 || session.departures != c.departures) {
-      session.departures = c.departures;
+    } else if (session.stuck_since_ns == 0 || session.taken != taken) {
+      session.taken = taken;
       session.stuck_since_ns = now;
     } else if (stall > 0 && now - session.stuck_since_ns >= stall) {
       ++refusals_.stalled;
