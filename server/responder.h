@@ -111,12 +111,14 @@ class Responder {
 
   template <class L>
   void OnReceive(L& loop, io::Connection& c, io::Bytes in) noexcept {
-    Session& session = sessions_[c.index];
-    if (log_ != nullptr) logged_[c.index].bytes_in += in.size();
+    Session& session = sessions_.data()[c.index];  // OnOpen made room for it
+    if (log_ != nullptr) [[unlikely]]
+      logged_[c.index].bytes_in += in.size();
     common_.services.With(session.service, [&](auto& service, auto number) {
       Reply<L> reply{*this, loop, c, session};
-      requests_[c.tag] +=
-          service.OnReceive(*std::get_if<number>(&session.service_session), in, reply);
+      auto* its = std::get_if<number>(&session.service_session);
+      if (its == nullptr) __builtin_unreachable();  // OnOpen emplaced it
+      requests_.data()[c.tag] += service.OnReceive(*its, in, reply);
     });
   }
 
@@ -205,18 +207,21 @@ class Responder {
     Session& session;
 
     void Write(io::Bytes out) noexcept {
-      if (responder.log_ != nullptr) responder.logged_[connection.index].bytes_out += out.size();
+      if (responder.log_ != nullptr) [[unlikely]]
+        responder.logged_[connection.index].bytes_out += out.size();
       if (session.delayed > 0) [[unlikely]] {
         return responder.Delay(loop, connection, session, std::chrono::nanoseconds(0), out);
       }
       loop.Send(connection, out);
     }
     void WriteStable(io::Bytes out) noexcept {
-      if (responder.log_ != nullptr) responder.logged_[connection.index].bytes_out += out.size();
+      if (responder.log_ != nullptr) [[unlikely]]
+        responder.logged_[connection.index].bytes_out += out.size();
       loop.SendStable(connection, out);
     }
     void WriteAfter(std::chrono::nanoseconds delay, io::Bytes out) noexcept {
-      if (responder.log_ != nullptr) responder.logged_[connection.index].bytes_out += out.size();
+      if (responder.log_ != nullptr) [[unlikely]]
+        responder.logged_[connection.index].bytes_out += out.size();
       responder.Delay(loop, connection, session, delay, out);
     }
     void Close() noexcept { responder.CloseWhenSent(loop, connection, session); }

@@ -31,14 +31,17 @@ class ServiceHostOf<services::List<Services...>> {
     return number;
   }
 
-  // Calls f(service, I), I being the number as a constant.
+  // Calls f(service, I), I being the number as a constant. The first is tried first: echo, which is
+  // what is measured.
   template <class F>
   void With(uint8_t number, F&& f) {
+    if (number == 0) [[likely]] {
+      return f(std::get<0>(services_), std::integral_constant<size_t, 0>());
+    }
     Call(number, f, std::index_sequence_for<Services...>());
   }
 
  private:
-  // The first is tried first: echo, which is what is measured.
   template <class F, size_t... I>
   void Call(uint8_t number, F& f, std::index_sequence<I...>) {
     (void)((number == I ? (f(std::get<I>(services_), std::integral_constant<size_t, I>()), true)
