@@ -70,7 +70,10 @@ class EpollLoop {
     auto fd = OpenListener(at, listen, /*nonblocking=*/true);
     if (!fd.ok()) return fd.status();
     const auto local = LocalEndpoint(*fd);
-    if (!local.ok()) return local.status();
+    if (!local.ok()) {
+      CloseDescriptor(*fd);
+      return local.status();
+    }
     listeners_.push_back({.fd = *fd,
                           .tag = listen.tag,
                           .transport = local->transport(),

@@ -77,7 +77,10 @@ class UringLoop {
     auto fd = OpenListener(at, listen, /*nonblocking=*/false);
     if (!fd.ok()) return fd.status();
     const auto local = LocalEndpoint(*fd);
-    if (!local.ok()) return local.status();
+    if (!local.ok()) {
+      CloseDescriptor(*fd);
+      return local.status();
+    }
     if (local->is_datagram() && !datagram_buffers_.open()) {
       const absl::Status opened = OpenDatagramBuffers();
       if (!opened.ok()) {
@@ -329,8 +332,7 @@ class UringLoop {
     bool armed = false;      // an accept, or a receive of datagrams, is in the kernel
     bool cancelled = false;  // its cancel is submitted
     bool stopping = false;
-    bool retired =
-        false;  // what comes before its cancel is served, and a datagram socket stays open
+    bool retired = false;  // what comes before the cancel is served; a datagram socket stays open
     uint32_t sending = 0;  // datagrams in the kernel
     msghdr message = {};   // how large a datagram's name and control data may be
   };
@@ -806,8 +808,7 @@ class UringLoop {
 
   void ArmDatagrams(Listener& listener, uint32_t index) {
     if (datagram_buffers_.in_ring() == 0) datagram_buffers_.Grow();
-    if (datagram_buffers_.in_ring() == 0)
-      return;  // all are being sent from: a completion will come
+    if (datagram_buffers_.in_ring() == 0) return;  // all are being sent from: one will come back
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return;
     io_uring_prep_recvmsg_multishot(sqe, listener.fd, &listener.message, MSG_TRUNC);
