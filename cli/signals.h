@@ -8,7 +8,7 @@ namespace cli {
 // before the first thread of a program, which all inherit the blocked signals.
 class Signals {
  public:
-  explicit Signals(std::initializer_list<int> also = {});
+  Signals(std::initializer_list<int> also = {});
   ~Signals();
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;

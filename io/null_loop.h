@@ -220,9 +220,7 @@ class NullLoop {
   }
   uint32_t waiting() const { return 0; }
   size_t unsent(const Connection& c) const { return static_cast<const Slot&>(c).queue.bytes(); }
-  uint64_t taken_by_peer(const Connection& c) {
-    return static_cast<const Slot&>(c).progress;
-  }
+  uint64_t taken_by_peer(const Connection& c) { return static_cast<const Slot&>(c).progress; }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
     return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;

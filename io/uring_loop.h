@@ -996,9 +996,10 @@ class UringLoop {
     slot.connect_sent = true;
   }
 
-  // A multishot receive on a Unix stream can miss the end: when it is armed and finds the end behind
-  // more than some 30 buffers of bytes, it delivers the bytes and waits for an event that has been
-  // (Linux 6.17, since Unix sockets tell how much is left in them). So the end is waited for apart.
+  // A multishot receive on a Unix stream can miss the end: when it is armed and finds the end
+  // behind more than some 30 buffers of bytes, it delivers the bytes and waits for an event that
+  // has been (Linux 6.17, since Unix sockets tell how much is left in them). So the end is waited
+  // for apart.
   void WatchEnd(Slot& slot) {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);

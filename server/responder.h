@@ -22,7 +22,7 @@ namespace server {
 
 // What the threads of a server share.
 struct Common {
-  Common(const ServerOptions& its_options)
+  explicit Common(const ServerOptions& its_options)
       : options(its_options),
         services(its_options.service),
         sources(its_options.connections_per_source) {}
@@ -404,6 +404,7 @@ class Responder {
     } else if (session.stuck_since_ns == 0 || session.taken != taken) {
       session.taken = taken;
       session.stuck_since_ns = now;
+      session.quiet_since_ns = now;  // whoever takes bytes is not idle, and who stalls not either
     } else if (stall > 0 && now - session.stuck_since_ns >= stall) {
       ++refusals_.stalled;
       return loop.Abort(c);

@@ -38,7 +38,6 @@ double SecondsSince(SteadyClock::time_point begin) {
 }
 
 // ---- how many
-// ------------------------------------------------------------------------------------
 
 TEST_P(LimitsOn, ServesNoMoreConnectionsThanItMayAndTheNextWhenOneCloses) {
   Server server({"--backend", GetParam(), "--connections-max", "3", "--metrics", "0"});
@@ -124,7 +123,6 @@ TEST_P(LimitsOn, ServesASourceNoMoreConnectionsThanItMayOverAllThreads) {
 }
 
 // ---- how long
-// ------------------------------------------------------------------------------------
 
 TEST_P(LimitsOn, ClosesWhoIdlesAndNotBeforeTheTime) {
   Server server({"--backend", GetParam(), "--idle-timeout", "200ms", "--metrics", "0"});
@@ -234,7 +232,7 @@ TEST_P(LimitsOn, ResetsWhoNeverReadsThoughItSends) {
 TEST_P(LimitsOn, KeepsWhoReadsSlowly) {
   Kept kept = Kept::kVoid;
   for (int i = 0; i < 5 && kept == Kept::kVoid; ++i) {
-    Server server({"--backend", GetParam(), "--stall-timeout", "800ms"});
+    Server server({"--backend", GetParam(), "--stall-timeout", "800ms", "--idle-timeout", "800ms"});
     Peer slow = Peer::Connected(Address(server), "", 32 * 1024);
     Peer stuck = Peer::Connected(Address(server));
     size_t sent = 0, read = 0;
@@ -261,7 +259,6 @@ TEST_P(LimitsOn, KeepsWhoReadsSlowly) {
 }
 
 // ---- how much
-// ------------------------------------------------------------------------------------
 
 TEST_P(LimitsOn, TakesNoMoreThanItCanSend) {
   Server server({"--backend", GetParam(), "--pending-bytes", "4KiB", "--recv-buffer-bytes", "4KiB",
@@ -284,7 +281,6 @@ TEST_P(LimitsOn, TakesNoMoreThanItCanSend) {
 }
 
 // ---- descriptors
-// ---------------------------------------------------------------------------------
 
 double CpuSeconds(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
@@ -381,7 +377,6 @@ TEST_P(LimitsOn, WaitsWithoutSpinningWhereNoDescriptorIsLeft) {
 }
 
 // ---- stuck peers
-// ---------------------------------------------------------------------------------
 
 TEST_P(LimitsOn, ServesTheGoodAmongTwoHundredStuck) {
   const std::string stream = peers::SocketPath("stuck"), packets = peers::SocketPath("stuckp");
@@ -417,7 +412,6 @@ TEST_P(LimitsOn, ServesTheGoodAmongTwoHundredStuck) {
 }
 
 // ---- counters
-// ------------------------------------------------------------------------------------
 
 TEST_P(LimitsOn, SaysInTextWhatWasOverALimit) {
   const std::string path = peers::SocketPath("counted");
