@@ -12,6 +12,17 @@ absl::Status ProbeBackend(const std::string& name) {
   return status;
 }
 
+absl::StatusOr<std::string> BackendFeatures(const std::string& name) {
+  const absl::Status status = ProbeBackend(name);
+  if (!status.ok()) return status;
+  std::string features;
+  Loops::Pick(name, [&]<class Backend>() {
+    using Loop = typename Backend::template Loop<NoHandler>;
+    if constexpr (requires { Loop::ProbeFeatures(); }) features = Loop::ProbeFeatures();
+  });
+  return features;
+}
+
 std::string ChooseBackend(const std::string& name, std::string* why) {
   if (name != "auto") return name;
   for (const std::string& candidate : Loops::Names()) {

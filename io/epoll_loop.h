@@ -18,6 +18,7 @@
 #include "io/event_loop.h"
 #include "io/kernel.h"
 #include "io/peer_progress.h"
+#include "io/receive_stamp.h"
 #include "io/slot_table.h"
 #include "io/sockets.h"
 #include "io/waker.h"
@@ -55,6 +56,11 @@ class EpollLoop {
   }
 
   absl::Status Open() {
+    if (options_.direct_descriptors != 0) {
+      return absl::UnimplementedError(
+          "epoll has no direct descriptors, only io_uring has; choose the backend io_uring, or do "
+          "without them");
+    }
     epoll_ = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_ >= 0) timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (epoll_ < 0 || timer_ < 0 || !waker_.Open()) {
@@ -117,10 +123,11 @@ class EpollLoop {
     pause_.Clear();
   }
 
-  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
+  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0,
+                                      const ConnectOptions& connect = {}) {
     if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
-    auto fd = OpenConnector(at, /*nonblocking=*/true);
-    counters_.system_calls += 2;
+    auto fd = OpenConnector(at, /*nonblocking=*/true, connect.from);
+    counters_.system_calls += connect.from == nullptr ? 2 : 4;
     if (!fd.ok()) return fd.status();
     Slot* slot = slots_.Take();
     if (slot == nullptr) {
@@ -131,6 +138,10 @@ class EpollLoop {
     slot->fd = *fd;
     slot->tag = tag;
     SetTransport(*slot, at.transport());
+    if (connect.receive_timestamps && !at.is_unix()) {
+      ++counters_.system_calls;
+      slot->stamped = AskForReceiveStamps(slot->fd);
+    }
     slot->connecting = true;
     StartConnect(*slot, at);
     return slot;
@@ -241,6 +252,7 @@ class EpollLoop {
     ++counters_.system_calls;
     return TakenByPeer(static_cast<const Slot&>(c).fd);
   }
+  int fd(const Connection& c) const { return static_cast<const Slot&>(c).fd; }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
     return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;
@@ -278,6 +290,7 @@ class EpollLoop {
     bool blocked : 1 = false;  // the last send fell short: EPOLLOUT will come
     bool edge : 1 = false;     // edge-triggered, and registered once
     bool endless : 1 = false;  // datagrams: a receive of 0 bytes is no end
+    bool stamped : 1 = false;  // the kernel is asked when it received
     uint32_t interest = 0;     // level-triggered: what it is registered for; 0: not at all
     Bytes stable;              // the rest of SendStable's bytes, sent before the queue
     ByteQueue queue;           // empty when the slot is freed
@@ -698,8 +711,9 @@ class EpollLoop {
     for (int i = 0; i < receives_max; ++i) {
       const size_t size = ReceiveSize(slot);
       ++counters_.system_calls;
-      const ssize_t n =
-          kernel_.Receive(slot.fd, buffer_.get(), size, slot.messages ? MSG_TRUNC : 0);
+      const int flags = slot.messages ? MSG_TRUNC : 0;
+      const ssize_t n = slot.stamped ? ReceiveStamped(slot, size, flags)
+                                     : kernel_.Receive(slot.fd, buffer_.get(), size, flags);
       if (n > 0) {
         if (static_cast<size_t>(n) > size) {
           ++counters_.truncated;  // a message
@@ -722,6 +736,13 @@ class EpollLoop {
       return;
     }
     slot.readable = slot.edge;
+  }
+
+  ssize_t ReceiveStamped(Slot& slot, size_t size, int flags) {
+    stamped_.Prepare(buffer_.get(), size);
+    const ssize_t n = kernel_.ReceiveMessage(slot.fd, &stamped_.header, flags);
+    slot.received_at_ns = n > 0 ? stamped_.received_at_ns() : 0;
+    return n;
   }
 
   // How much to take in at once: what is received must fit in the bound if none of it can be sent
@@ -843,6 +864,7 @@ class EpollLoop {
   AttentionList attention_;
   BlockPool blocks_;
   std::unique_ptr<std::byte[]> buffer_;
+  StampedReceive stamped_;
   std::array<epoll_event, kEventsMax> events_;
   bool shutting_down_ = false;
   const Slot* advancing_ = nullptr;  // Advance() is at work on it: no need to list it

@@ -21,6 +21,11 @@
 //     meanwhile, wait for each other: a bound is a bound.
 //   * OnClose comes exactly once for each OnOpen, and once for each Connect() that failed (then
 //     without OnOpen). After it, the Connection may serve another peer.
+//   * Connecting from a chosen source (ConnectOptions::from). What bind(2) refuses, Connect()
+//     returns: AlreadyExists (EADDRINUSE: another socket has the port), NotFound (EADDRNOTAVAIL:
+//     the address is none of this machine's), PermissionDenied (a privileged port; a directory),
+//     InvalidArgument (the source is of another kind than the destination). That the combination of
+//     both addresses is taken only connect(2) finds: OnClose with EADDRNOTAVAIL.
 //   * Messages. A connection over a transport that keeps messages (Unix seqpacket; UDP and Unix
 //     datagrams from the side that connected) carries one with each Send() and each OnReceive. One
 //     that is longer than recv_buffer_bytes is dropped and counted. Datagrams are lost without a
@@ -64,6 +69,9 @@ struct Connection {
   bool accepted = false;    // by a listener; otherwise we connected
   bool messages = false;    // the transport keeps them
   uint32_t progress = 0;    // changes whenever bytes came or left; wraps
+  // In OnReceive: when the kernel received the last of these bytes, CLOCK_REALTIME. 0 where it
+  // doesn't say (ConnectOptions::receive_timestamps).
+  int64_t received_at_ns = 0;
 };
 
 struct LoopOptions {
@@ -73,6 +81,10 @@ struct LoopOptions {
   uint32_t connections_max = 1'000'000;
   uint32_t submission_entries = 1024;  // io_uring: the submission ring; halved where memory lacks
   uint32_t completion_entries = 8192;  // io_uring: the completion ring
+  // io_uring (Linux 6.7): so many connections that we open, over IP, take no file descriptor each,
+  // but one of the ring's own table (io/direct_descriptors.h); 0: none. taken_by_peer() sees of
+  // these whole sends only. Where it can't be had, Open() says why; epoll has nothing like it.
+  uint32_t direct_descriptors = 0;
 };
 
 struct ListenOptions {
@@ -82,6 +94,24 @@ struct ListenOptions {
   int fd = -1;              // a socket that is bound and listens already: the loop's from now on
   bool udp_gro = false;     // UDP: takes, and answers, several datagrams of a peer in one piece
   bool shared = false;      // other loops accept from the same socket (Unix has no SO_REUSEPORT)
+};
+
+struct ConnectOptions {
+  // Where to connect from; nullptr: the kernel picks. Read in Connect() only.
+  //   * IP: an address, or the wildcard for any, and a port. Port 0 is picked by connect(2), so
+  //   that
+  //     it may serve several destinations at once (IP_BIND_ADDRESS_NO_PORT, ip(7)). Another may be
+  //     in TIME_WAIT, or in use to another destination, if that socket was bound like this
+  //     (SO_REUSEADDR; not over UDP, where two sockets would share what comes).
+  //   * Unix: a path or an abstract name of its own. A path stays behind: the caller removes it.
+  // NullLoop has nothing to bind, and ignores it.
+  const Endpoint* from = nullptr;
+  // Has the kernel note when it receives, and Connection::received_at_ns tell it: over TCP, MPTCP
+  // and UDP. A segment may hold bytes that are lent later only; the time is that of the newest
+  // segment. The first packets may have none, since the kernel starts to note times, for the whole
+  // machine, a moment after the first socket asked. Unix sockets have none, and NullLoop neither.
+  // Receiving costs such a connection more; others nothing.
+  bool receive_timestamps = false;
 };
 
 // What a loop calls. All are noexcept; `c` is valid for the call, and later until OnClose.
@@ -116,7 +146,8 @@ concept ChecksPeers = requires(H h, L& loop, int fd, uint64_t tag) {
 
 template <class L>
 concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const ListenOptions& listen,
-                             uint64_t tag, Bytes out, Nanos timeout, const DatagramPath& path) {
+                             uint64_t tag, const ConnectOptions& connect, Bytes out, Nanos timeout,
+                             const DatagramPath& path) {
   { L::kName } -> std::convertible_to<std::string_view>;
   // Whether this backend runs here. If not: why (kernel, sysctl, seccomp, memlock) and the mend.
   { L::Probe() } -> std::same_as<absl::Status>;
@@ -138,9 +169,10 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   { loop.listening() } -> std::convertible_to<uint32_t>;
   // Who is accepted already, and waits for connections_max to allow it.
   { loop.waiting() } -> std::convertible_to<uint32_t>;
-  // Starts to connect. Errors here are the machine's (no descriptor, no port); the peer's come as
-  // OnClose.
+  // Starts to connect. Errors here are the machine's (no descriptor, a source that can't be bound);
+  // the peer's, and those of connect(2), come as OnClose.
   { loop.Connect(at, tag) } -> std::same_as<absl::StatusOr<Connection*>>;
+  { loop.Connect(at, tag, connect) } -> std::same_as<absl::StatusOr<Connection*>>;
   { loop.Send(c, out) }
   noexcept;
   // Send() without a copy: the bytes stay as they are until OnDrained or OnClose. REQUIRES: all
@@ -179,6 +211,9 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // Changes when the peer takes some of what was sent to it, also in the middle of a send. One
   // system call.
   { loop.taken_by_peer(c) } -> std::convertible_to<uint64_t>;
+  // Its descriptor, to ask the kernel about it; it stays the loop's. -1 where it has none, or a
+  // direct one.
+  { loop.fd(c) } -> std::convertible_to<int>;
   // The open connection that has this slot in this generation, or nullptr: it is gone.
   { loop.Find(uint32_t{}, uint32_t{}) } -> std::same_as<Connection*>;
   { loop.counters() } -> std::same_as<const Counters&>;

@@ -30,6 +30,11 @@ struct Kernel {
     const ssize_t n = recv(fd, into, size, flags);
     return n >= 0 ? n : -errno;
   }
+  // recvmsg(2), for what comes beside the payload.
+  ssize_t ReceiveMessage(int fd, msghdr* message, int flags) {
+    const ssize_t n = recvmsg(fd, message, flags);
+    return n >= 0 ? n : -errno;
+  }
   ssize_t Send(int fd, Bytes out) {
     const ssize_t n = send(fd, out.data(), out.size(), MSG_NOSIGNAL);
     return n >= 0 ? n : -errno;

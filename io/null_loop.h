@@ -65,7 +65,8 @@ class NullLoop {
     for (Listener& listener : listeners_) listener.open = false;
   }
 
-  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
+  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0,
+                                      const ConnectOptions& /*connect*/ = {}) {
     if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
     Slot* slot = slots_.Take();
     if (slot == nullptr) {
@@ -221,6 +222,7 @@ class NullLoop {
   uint32_t waiting() const { return 0; }
   size_t unsent(const Connection& c) const { return static_cast<const Slot&>(c).queue.bytes(); }
   uint64_t taken_by_peer(const Connection& c) { return static_cast<const Slot&>(c).progress; }
+  int fd(const Connection&) const { return -1; }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
     return slot != nullptr && slot->open && !slot->dead ? slot : nullptr;

@@ -150,6 +150,27 @@ int Bind(int fd, const Endpoint& at, bool reuse_port) {
   return bind(fd, at.address(), at.size()) == 0 ? 0 : errno;
 }
 
+// An abstract address of the kernel's choice.
+absl::Status BindUnnamed(int fd) {
+  const sa_family_t unnamed = AF_UNIX;
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&unnamed), sizeof(unnamed)) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no abstract address is left for a socket: ", ErrnoName(errno)));
+}
+
+// Binds a socket that is about to connect.
+absl::Status BindSource(int fd, const Endpoint& from) {
+  if (!from.is_unix() && from.port() == 0) {
+    SetOption(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);  // of an IPv6 socket too
+  } else if (!from.is_datagram() && !from.is_unix()) {
+    SetOption(fd, SOL_SOCKET, SO_REUSEADDR);
+  }
+  if (bind(fd, from.address(), from.size()) == 0) return absl::OkStatus();
+  return BindError(from, errno);
+}
+
 absl::Status BindAndListen(int fd, const Endpoint& at, const ListenOptions& options) {
   if (at.is_datagram()) PrepareDatagrams(fd, at, options);
   if (const int error = Bind(fd, at, options.reuse_port)) return BindError(at, error);
@@ -190,20 +211,25 @@ absl::Status CheckUnused(const Endpoint& at) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<int> OpenConnector(const Endpoint& at, bool nonblocking) {
+absl::StatusOr<int> OpenConnector(const Endpoint& at, bool nonblocking, const Endpoint* from) {
+  if (from != nullptr && (from->family() != at.family() || from->transport() != at.transport())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the source ", from->ToString(), " is of another kind than the destination ",
+                     at.ToString(), "; choose one of the same family and transport"));
+  }
   auto fd = OpenSocket(at, nonblocking);
   if (!fd.ok()) return fd;
-  if (at.transport() == Transport::kUnixDatagram) {
-    const sa_family_t unnamed = AF_UNIX;
-    if (bind(*fd, reinterpret_cast<const sockaddr*>(&unnamed), sizeof(unnamed)) != 0) {
-      const int error = errno;
-      close(*fd);
-      return absl::ResourceExhaustedError(
-          absl::StrCat("no abstract address is left for a socket: ", ErrnoName(error)));
-    }
-  } else if (!at.is_unix() && !at.is_datagram()) {
-    SetOption(*fd, IPPROTO_TCP, TCP_NODELAY);
+  absl::Status bound;
+  if (from != nullptr) {
+    bound = BindSource(*fd, *from);
+  } else if (at.transport() == Transport::kUnixDatagram) {
+    bound = BindUnnamed(*fd);
   }
+  if (!bound.ok()) {
+    close(*fd);
+    return bound;
+  }
+  if (!at.is_unix() && !at.is_datagram()) SetOption(*fd, IPPROTO_TCP, TCP_NODELAY);
   return fd;
 }
 

@@ -34,9 +34,12 @@ absl::StatusOr<int> OpenListener(const Endpoint& at, const ListenOptions& option
 // would join another server of this user without a word; this tells before.
 absl::Status CheckUnused(const Endpoint& at);
 
-// A socket that is about to connect to `at`, close-on-exec; TCP_NODELAY. One of Unix datagrams has
-// an abstract address of its own (autobind, unix(7)), for the answers.
-absl::StatusOr<int> OpenConnector(const Endpoint& at, bool nonblocking);
+// A socket that is about to connect to `at`, close-on-exec; TCP_NODELAY; bound to `from` where
+// there is one. One of Unix datagrams without has an abstract address of its own (autobind,
+// unix(7)), for the answers. Errors: as OpenListener's, and InvalidArgument for a source that
+// doesn't fit; none is tried again.
+absl::StatusOr<int> OpenConnector(const Endpoint& at, bool nonblocking,
+                                  const Endpoint* from = nullptr);
 
 // The error that ended a non-blocking connect: SO_ERROR.
 int SocketError(int fd);

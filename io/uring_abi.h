@@ -7,6 +7,7 @@
 #include <liburing.h>
 
 #include <cstdint>
+#include <cstring>
 
 namespace io {
 
@@ -14,6 +15,20 @@ namespace io {
 // shares its place with splice_fd_in. Kernels before refuse it with EINVAL.
 inline void SetReceiveTotal(io_uring_sqe* sqe, uint32_t bytes) {
   sqe->splice_fd_in = static_cast<int32_t>(bytes);
+}
+
+// setsockopt(2) as an operation: SOCKET_URING_OP_SETSOCKOPT of IORING_OP_URING_CMD (Linux 6.7). The
+// value is read when the operation is submitted. Level and option share their place with addr, the
+// value with addr3, its length with splice_fd_in.
+inline constexpr uint32_t kSocketSetOption = 3;
+inline void PrepareSetOption(io_uring_sqe* sqe, int fd, int level, int option, const void* value,
+                             uint32_t size) {
+  io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, nullptr, 0, 0);
+  sqe->cmd_op = kSocketSetOption;
+  const uint32_t what[2] = {static_cast<uint32_t>(level), static_cast<uint32_t>(option)};
+  std::memcpy(&sqe->addr, what, sizeof(what));
+  sqe->addr3 = reinterpret_cast<uint64_t>(value);
+  sqe->splice_fd_in = static_cast<int32_t>(size);
 }
 
 }  // namespace io

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -15,10 +16,12 @@
 #include "io/buffer_ring.h"
 #include "io/byte_queue.h"
 #include "io/connect_retries.h"
+#include "io/direct_descriptors.h"
 #include "io/errors.h"
 #include "io/event_loop.h"
 #include "io/kernel.h"
 #include "io/peer_progress.h"
+#include "io/receive_stamp.h"
 #include "io/slot_table.h"
 #include "io/sockets.h"
 #include "io/uring_abi.h"
@@ -45,6 +48,7 @@ class UringLoop {
   static constexpr std::string_view kName = "io_uring";
 
   static absl::Status Probe() { return ProbeUring(); }
+  static std::string ProbeFeatures() { return ProbeUringFeatures().ToString(); }
 
   explicit UringLoop(H& handler, const LoopOptions& options = {}, K kernel = {})
       : handler_(handler),
@@ -67,6 +71,10 @@ class UringLoop {
     opened_ = true;
     status = buffers_.Open(&ring_, 0, options_.recv_buffers, options_.recv_buffer_bytes);
     if (!status.ok()) return status;
+    if (options_.direct_descriptors != 0) {
+      status = direct_.Open(&ring_, options_.direct_descriptors);
+      if (!status.ok()) return status;
+    }
     if (!waker_.Open()) {
       return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", ErrnoName(errno)));
     }
@@ -119,10 +127,11 @@ class UringLoop {
     UpdateListeners();
   }
 
-  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0) {
+  absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0,
+                                      const ConnectOptions& connect = {}) {
     if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
-    auto fd = OpenConnector(at, /*nonblocking=*/false);
-    counters_.system_calls += 2;
+    auto fd = OpenConnector(at, /*nonblocking=*/false, connect.from);
+    counters_.system_calls += connect.from == nullptr ? 2 : 4;
     if (!fd.ok()) return fd.status();
     Slot* slot = slots_.Take();
     if (slot == nullptr) {
@@ -130,9 +139,22 @@ class UringLoop {
       return absl::ResourceExhaustedError(
           absl::StrCat("the limit of ", options_.connections_max, " connections is reached"));
     }
-    slot->fd = *fd;
     slot->tag = tag;
     SetTransport(*slot, at.transport());
+    if (connect.receive_timestamps && !at.is_unix()) {
+      ++counters_.system_calls;
+      if (AskForReceiveStamps(*fd)) slot->stamped = std::make_unique<StampedReceive>();
+    }
+    slot->direct = options_.direct_descriptors != 0 && !at.is_unix();
+    if (slot->direct) {
+      counters_.system_calls += 2;
+      fd = direct_.Take(*fd);
+      if (!fd.ok()) {
+        slots_.Free(*slot);
+        return fd.status();
+      }
+    }
+    slot->fd = *fd;
     slot->connecting = true;
     auto target = std::find(targets_.begin(), targets_.end(), at);
     if (target == targets_.end()) target = targets_.insert(targets_.end(), at);
@@ -198,8 +220,11 @@ class UringLoop {
     Slot& slot = static_cast<Slot&>(c);
     if (slot.dead || slot.close_sent) return;  // its number may be another's already
     slot.dead = true;
-    ResetOnClose(slot.fd);
-    ++counters_.system_calls;
+    slot.resets = slot.direct;
+    if (!slot.direct) {
+      ResetOnClose(slot.fd);
+      ++counters_.system_calls;
+    }
     List(slot);
   }
 
@@ -250,8 +275,14 @@ class UringLoop {
   uint32_t waiting() const { return static_cast<uint32_t>(waiting_.size()); }
   size_t unsent(const Connection& c) const { return Pending(static_cast<const Slot&>(c)); }
   uint64_t taken_by_peer(const Connection& c) {
+    const Slot& slot = static_cast<const Slot&>(c);
+    if (slot.direct) return slot.progress;
     ++counters_.system_calls;
-    return TakenByPeer(static_cast<const Slot&>(c).fd);
+    return TakenByPeer(slot.fd);
+  }
+  int fd(const Connection& c) const {
+    const Slot& slot = static_cast<const Slot&>(c);
+    return slot.direct ? -1 : slot.fd;
   }
   Connection* Find(uint32_t index, uint32_t generation) {
     Slot* slot = slots_.Find(index, generation);
@@ -276,6 +307,8 @@ class UringLoop {
     kSend,
     kConnect,
     kHangUp,
+    kShutdown,
+    kReset,
     kClose,
     kCancel,
     kWake,
@@ -283,7 +316,7 @@ class UringLoop {
   };
 
   struct Slot : Connection {
-    int fd = -1;
+    int fd = -1;  // a direct descriptor's number, where it is one
     int error = 0;
     uint8_t operations = 0;       // in the kernel, naming this slot
     bool connecting : 1 = false;  // the connect is to be submitted, or submitted
@@ -310,11 +343,14 @@ class UringLoop {
     bool watch_end : 1 = false;     // a Unix stream: its end needs a poll of its own
     bool hung_up : 1 = false;       // that poll said so: receives one by one, up to the end
     bool polls_out : 1 = false;     // the send in flight is a poll: the last one found no room
+    bool direct : 1 = false;        // its descriptor is one of direct_
+    bool resets : 1 = false;        // Abort() was called, and its descriptor is to be told
     bool bulk : 1 = false;          // it filled its bound: receives one by one, without byte caps
     uint16_t borrowed = 0;
     const Endpoint* target = nullptr;
     Bytes out;        // what is being sent, or is to be sent next: before the queue
     ByteQueue queue;  // empty when the slot is freed
+    std::unique_ptr<StampedReceive> stamped;  // where the kernel is asked when it received
 
     void Reset() {
       const uint32_t keep_index = index, keep_generation = generation;
@@ -395,6 +431,8 @@ class UringLoop {
   }
 
   void Prepared(io_uring_sqe* sqe, Operation operation, Slot& slot) {
+    const bool names_file = operation != Operation::kClose && operation != Operation::kCancel;
+    if (slot.direct && names_file) sqe->flags |= IOSQE_FIXED_FILE;
     ++slot.operations;
     Prepared(sqe, Key(operation, slot));
   }
@@ -512,7 +550,7 @@ class UringLoop {
       case Operation::kClose:
         return OnClosed(*slot);
       default:
-        break;  // kCancel: what it cancelled completes by itself
+        break;  // kCancel: what it cancelled completes by itself; kShutdown, kReset: on it goes
     }
     Advance(*slot);
   }
@@ -524,6 +562,9 @@ class UringLoop {
     if (has_buffer) buffers_.OnLent();
     const bool truncated = result > static_cast<int64_t>(options_.recv_buffer_bytes);  // a message
     counters_.truncated += truncated;
+    if (slot.stamped != nullptr && result > 0) {
+      slot.received_at_ns = slot.stamped->received_at_ns();
+    }
     if (result > 0 && has_buffer && !truncated && !slot.dead && !slot.closing) {
       Deliver(slot, id, {buffers_.buffer(id), static_cast<size_t>(result)});
     } else if (has_buffer) {
@@ -620,6 +661,7 @@ class UringLoop {
 
   void OnClosed(Slot& slot) {
     slot.queue.Clear(blocks_);
+    if (slot.direct) direct_.Free(slot.fd);
     slot.fd = -1;
     if (slot.open || !slot.accepted) {
       ++counters_.closed;
@@ -954,11 +996,7 @@ class UringLoop {
       slot.drain_due = false;
       handler_.OnDrained(*this, slot);
     }
-    if (slot.finish && !slot.finished && Pending(slot) == 0) {
-      slot.finished = true;
-      ++counters_.system_calls;
-      kernel_.Shutdown(slot.fd, SHUT_WR);
-    }
+    if (slot.finish && !slot.finished && Pending(slot) == 0) Finish(slot);
     if (slot.watch_end && slot.open) WatchEnd(slot);
     const bool wants = WantsReceive(slot);
     if (wants && !slot.receiving && !slot.starved) {
@@ -969,19 +1007,35 @@ class UringLoop {
     }
   }
 
+  void Finish(Slot& slot) {
+    if (!slot.direct) {
+      ++counters_.system_calls;
+      kernel_.Shutdown(slot.fd, SHUT_WR);
+    } else {
+      io_uring_sqe* sqe = Prepare();
+      if (sqe == nullptr) return List(slot);
+      io_uring_prep_shutdown(sqe, slot.fd, SHUT_WR);
+      Prepared(sqe, Operation::kShutdown, slot);
+    }
+    slot.finished = true;
+  }
+
   // A multishot receive with a byte cap ends by itself soon after the bound is reached; one without
   // has to be cancelled.
   bool NeedsCancelToPause(const Slot& slot) const {
     return slot.full && (slot.messages || !features_.receive_total);
   }
 
+  size_t Room(const Slot& slot) const {
+    const size_t pending = Pending(slot), bound = options_.pending_bytes_max;
+    return pending < bound ? bound - pending : bound;
+  }
+
   // What may still be received must fit in the bound if none of it can be sent on. The total ends
   // the receive once it is reached, but does not shorten the last one: so it is half of the room,
   // and no receive is longer than the other half.
   void CapReceive(io_uring_sqe* sqe, const Slot& slot) {
-    const size_t pending = Pending(slot), bound = options_.pending_bytes_max;
-    const size_t room = pending < bound ? bound - pending : bound;
-    const auto half = static_cast<uint32_t>((room + 1) / 2);
+    const auto half = static_cast<uint32_t>((Room(slot) + 1) / 2);
     SetReceiveTotal(sqe, half);
     sqe->len = std::min(half, options_.recv_buffer_bytes);
   }
@@ -1040,7 +1094,9 @@ class UringLoop {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
     const int flags = slot.messages ? MSG_TRUNC : 0;
-    if (slot.hung_up || (slot.bulk && (slot.messages || !features_.receive_total))) {
+    if (slot.stamped != nullptr) {
+      PrepareStamped(sqe, slot, flags);
+    } else if (slot.hung_up || (slot.bulk && (slot.messages || !features_.receive_total))) {
       io_uring_prep_recv(sqe, slot.fd, nullptr, 0, flags);
     } else {
       io_uring_prep_recv_multishot(sqe, slot.fd, nullptr, 0, flags);
@@ -1051,6 +1107,15 @@ class UringLoop {
     Prepared(sqe, Operation::kReceive, slot);
     slot.receiving = true;
     ++counters_.receive_rearms;
+  }
+
+  // One by one: the multishot form puts what comes beside the payload into the buffer, which would
+  // be too short for a message as long as a buffer.
+  void PrepareStamped(io_uring_sqe* sqe, Slot& slot, int flags) {
+    size_t size = options_.recv_buffer_bytes;
+    if (!slot.messages) size = std::min(size, Room(slot));
+    slot.stamped->Prepare(nullptr, size);
+    io_uring_prep_recvmsg(sqe, slot.fd, &slot.stamped->header, flags);
   }
 
   void CancelReceive(Slot& slot) {
@@ -1085,13 +1150,23 @@ class UringLoop {
       ReleaseBorrowed(slot);
       io_uring_sqe* sqe = Prepare();
       if (sqe == nullptr) return List(slot);
-      io_uring_prep_close(sqe, slot.fd);
+      if (slot.resets) {
+        slot.resets = false;
+        PrepareResetOnClose(sqe, slot.fd);
+        return Prepared(sqe, Operation::kReset, slot);  // then it comes here again
+      }
+      if (slot.direct) {
+        io_uring_prep_close_direct(sqe, slot.fd);
+      } else {
+        io_uring_prep_close(sqe, slot.fd);
+      }
       Prepared(sqe, Operation::kClose, slot);
       slot.close_sent = true;
     } else if (!slot.cancelled_all) {
       io_uring_sqe* sqe = Prepare();
       if (sqe == nullptr) return List(slot);
-      io_uring_prep_cancel_fd(sqe, slot.fd, IORING_ASYNC_CANCEL_ALL);
+      const unsigned kind = slot.direct ? IORING_ASYNC_CANCEL_FD_FIXED : 0;
+      io_uring_prep_cancel_fd(sqe, slot.fd, IORING_ASYNC_CANCEL_ALL | kind);
       Prepared(sqe, Operation::kCancel, slot);
       slot.cancelled_all = true;
     }
@@ -1160,6 +1235,7 @@ class UringLoop {
   std::deque<Endpoint> targets_;  // what connects in flight point to
   AcceptPause pause_;
   ConnectRetries connect_retries_;
+  DirectDescriptors direct_;  // open where options_ ask for them
   SlotTable<Slot> slots_;
   AttentionList attention_;
   AttentionList starved_;  // receives that wait for a buffer

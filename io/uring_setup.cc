@@ -169,4 +169,14 @@ absl::Status ProbeUring() {
   return error == 0 ? absl::OkStatus() : RefusedStatus(error);
 }
 
+UringFeatures ProbeUringFeatures() {
+  io_uring ring;
+  UringFeatures features;
+  const absl::Status opened =
+      OpenRing({.submission_entries = 8, .completion_entries = 16}, &ring, &features);
+  if (!opened.ok()) return {};
+  io_uring_queue_exit(&ring);
+  return features;
+}
+
 }  // namespace io

@@ -30,4 +30,7 @@ absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures*
 // ring and lets it go.
 absl::Status ProbeUring();
 
+// The features that a ring of this kernel has, by such a small ring; none where it can't be made.
+UringFeatures ProbeUringFeatures();
+
 }  // namespace io

@@ -66,6 +66,20 @@ inline std::string TransportName() {
   return name == nullptr ? "tcp" : name;
 }
 
+// Whether each connection of the suite is to be one that asks for the kernel's receive timestamps:
+// it receives in another way. The environment's RINGSIDE_RECEIVE_TIMESTAMPS.
+inline bool AsksForTimestamps() { return std::getenv("RINGSIDE_RECEIVE_TIMESTAMPS") != nullptr; }
+
+// Whether the connections that the suite opens are to take direct descriptors, where the loop has
+// them: the environment's RINGSIDE_DIRECT_DESCRIPTORS.
+template <class Backend>
+io::LoopOptions WithEnvironment(io::LoopOptions options) {
+  if (std::is_same_v<Backend, io::Uring> && std::getenv("RINGSIDE_DIRECT_DESCRIPTORS") != nullptr) {
+    options.direct_descriptors = 4096;
+  }
+  return options;
+}
+
 // Skips a test of what only TCP has: ports, resets, refused handshakes.
 #define NEEDS_TCP(why)                                            \
   if (::contract::TransportName() != "tcp") {                     \
@@ -130,7 +144,7 @@ class Stage {
 
   explicit Stage(const io::LoopOptions& options = {})
       : script_(options.recv_buffer_bytes), server(script_.server), client(script_.client) {
-    loop_.emplace(script_, options);
+    loop_.emplace(script_, WithEnvironment<Backend>(options));
     const absl::Status opened = loop_->Open();
     EXPECT_TRUE(opened.ok()) << opened;
   }
@@ -152,10 +166,13 @@ class Stage {
     return endpoint.value_or(io::Endpoint());
   }
 
+  // What Connect() connects with.
+  io::ConnectOptions connect = {.receive_timestamps = AsksForTimestamps()};
+
   // Connects `count` times, with tags from `tag` on.
   void Connect(const io::Endpoint& at, uint64_t tag = 0, int count = 1) {
     for (int i = 0; i < count; ++i) {
-      const auto connection = loop_->Connect(at, tag + i);
+      const auto connection = loop_->Connect(at, tag + i, connect);
       EXPECT_TRUE(connection.ok()) << connection.status();
     }
   }

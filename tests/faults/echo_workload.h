@@ -309,7 +309,7 @@ void RunClients(const Workload& workload, uint64_t seed, const io::Endpoint& at,
   bool hangs = false;
   while ((ended = handler.completed + handler.lost) < workload.lives && !hangs) {
     for (; begun < workload.lives && begun - ended < workload.connections; ++begun) {
-      ASSERT_TRUE(loop.Connect(at, begun).ok());
+      ASSERT_TRUE(loop.Connect(at, begun, {.receive_timestamps = begun % 3 == 0}).ok());
     }
     handler.ResumeAll(loop);
     const auto before = Clock::now();

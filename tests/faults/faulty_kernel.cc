@@ -217,6 +217,19 @@ ssize_t FaultyKernel::Receive(int fd, std::byte* into, size_t size, int flags) {
   return n;
 }
 
+ssize_t FaultyKernel::ReceiveMessage(int fd, msghdr* message, int flags) {
+  if (const int error = injector_->Next(Call::kReceive, false)) {
+    if (error == EAGAIN) injector_->RaiseEdge(fd);
+    return -error;
+  }
+  size_t& size = message->msg_iov->iov_len;
+  const size_t asked = size;
+  if (!KeepsMessages(fd)) size = injector_->Shorten(Call::kReceive, size);
+  const ssize_t n = kernel_.ReceiveMessage(fd, message, flags);
+  if (size < asked) injector_->RaiseEdge(fd);
+  return n;
+}
+
 ssize_t FaultyKernel::Send(int fd, io::Bytes out) {
   if (const int error = injector_->Next(Call::kSend, false)) {
     if (error == EAGAIN) injector_->RaiseEdge(fd);

@@ -157,6 +157,7 @@ class FaultyKernel {
   int Accept(int listener);
   int Connect(int fd, const io::Endpoint& at);
   ssize_t Receive(int fd, std::byte* into, size_t size, int flags);
+  ssize_t ReceiveMessage(int fd, msghdr* message, int flags);
   ssize_t Send(int fd, io::Bytes out);
   int ReceiveMany(int fd, mmsghdr* messages, unsigned count);
   int SendMany(int fd, mmsghdr* messages, unsigned count);
