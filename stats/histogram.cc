@@ -52,8 +52,19 @@ Ranks BinomialRanks(uint64_t n, double q, double tail) {
 
 Histogram::Histogram() : counts_(kBuckets) {
   static_assert(IndexOf(kHighest) < kBuckets);
+  static_assert(kHdrSubBucketCount == kSubBuckets);
+  static_assert(kHdrBucketCount == ShiftOf(IndexOf(kHighest)) + 1);
   static_assert(LowestOf(IndexOf(kHighest)) <= kHighest);
   static_assert(HighestOf(IndexOf(kHighest)) >= kHighest);
+}
+
+void Histogram::RecordBucket(size_t index, uint64_t times) noexcept {
+  if (index > IndexOf(kHighest)) return Record(std::numeric_limits<int64_t>::max(), times);
+  if (times == 0) return;
+  min_ = std::min(min_, LowestOf(index));
+  max_ = std::max(max_, std::min(HighestOf(index), kHighest));
+  count_ += times;
+  counts_[index] += times;
 }
 
 void Histogram::Merge(const Histogram& other) noexcept {
@@ -80,6 +91,16 @@ double Histogram::Mean() const {
     sum += (static_cast<double>(low) + static_cast<double>(high)) / 2 * static_cast<double>(count);
   });
   return count_ == 0 ? 0 : sum / static_cast<double>(count_);
+}
+
+double Histogram::StdDev() const {
+  const double mean = Mean();
+  double sum = 0;
+  ForEachBucket([&](int64_t low, int64_t high, uint64_t count) {
+    const double deviation = (static_cast<double>(low) + static_cast<double>(high)) / 2 - mean;
+    sum += deviation * deviation * static_cast<double>(count);
+  });
+  return count_ == 0 ? 0 : std::sqrt(sum / static_cast<double>(count_));
 }
 
 int64_t Histogram::Percentile(double p) const {

@@ -28,6 +28,9 @@ class Histogram {
  public:
   static constexpr int64_t kHighest = 100'000'000'000;
   static constexpr int kSignificantDigits = 3;
+  // What HdrHistogram calls the bucketCount and subBucketCount of this layout.
+  static constexpr int kHdrBucketCount = 27;
+  static constexpr int kHdrSubBucketCount = 2048;
 
   Histogram();
 
@@ -49,6 +52,12 @@ class Histogram {
     counts_.data()[IndexOf(ns)] += times;
   }
 
+  // Counts `times` values of which only the bucket is known, by its index in HdrHistogram's order.
+  // The exact extremes are lost: min() is then at most the bucket's lowest value, and max() at
+  // least its highest (but no more than kHighest). A bucket above that of kHighest counts as
+  // kHighest, and as clamped().
+  void RecordBucket(size_t index, uint64_t times) noexcept;
+
   // Adds all of `other`: the result is what recording both's values in one would have given.
   void Merge(const Histogram& other) noexcept;
 
@@ -66,6 +75,10 @@ class Histogram {
 
   // The mean in ns from the middles of the buckets, within 0.05 %; 0 when empty.
   double Mean() const;
+
+  // The standard deviation of the values (not an estimate of what they were drawn from) in ns, from
+  // the middles of the buckets; 0 when empty.
+  double StdDev() const;
 
   // The value at or below which `p` percent of the values lie, p in [0, 100]: the highest value of
   // the bucket that holds the value of rank ceil(p / 100 * count()), and never above max(). The

@@ -9,6 +9,7 @@
 #include <linux/unix_diag.h>
 #include <net/if.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
@@ -18,7 +19,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "stats/unix_name.h"
 
 namespace stats {
 namespace {
@@ -201,7 +202,8 @@ Request UnixRequest(Role role) {
   body->sdiag_family = AF_UNIX;
   body->udiag_states =
       role == Role::kListener ? StateBit(kListen) | StateBit(kClose) : StateBit(kEstablished);
-  body->udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN | UDIAG_SHOW_PEER | UDIAG_SHOW_UID;
+  body->udiag_show =
+      UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN | UDIAG_SHOW_PEER | UDIAG_SHOW_UID;
   return request;
 }
 
@@ -240,26 +242,6 @@ std::string InetName(int family, const __be32* address, __be16 port, uint32_t de
     return absl::StrCat("[", text, "%", name, "]:", ntohs(port));
   }
   return absl::StrCat("[", text, "]:", ntohs(port));
-}
-
-// As SocketInfo::local promises. Anyone may bind a socket to a name that a terminal would obey.
-std::string UnixName(std::span<const char> name) {
-  const bool abstract = !name.empty() && name.front() == '\0';
-  if (!abstract && !name.empty() && name.back() == '\0') name = name.first(name.size() - 1);
-  std::string text;
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte == 0) {
-      text += '@';
-    } else if (c == '\\') {
-      text += "\\\\";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      absl::StrAppendFormat(&text, "\\x%02x", byte);
-    } else {
-      text += c;
-    }
-  }
-  return text;
 }
 
 const char* StateName(uint8_t state) {
@@ -304,6 +286,8 @@ std::optional<SocketInfo> ParseInet(const nlmsghdr* header, SocketProtocol proto
     } else if (type == INET_DIAG_SKMEMINFO &&
                payload.size() >= SK_MEMINFO_VARS * sizeof(uint32_t)) {
       info.drops = Copy<std::array<uint32_t, SK_MEMINFO_VARS>>(payload)[SK_MEMINFO_DROPS];
+    } else if (type == INET_DIAG_SKV6ONLY) {
+      info.v6_only = Copy<uint8_t>(payload) != 0;
     }
   });
   return info;
@@ -331,6 +315,13 @@ std::optional<SocketInfo> ParseUnix(const nlmsghdr* header, Role role, const Soc
       case UNIX_DIAG_NAME:
         info.local = UnixName(payload);
         break;
+      case UNIX_DIAG_VFS: {
+        const auto file = Copy<unix_diag_vfs>(payload);
+        // The kernel's own dev_t: include/linux/kdev_t.h, MINORBITS is 20.
+        const dev_t device = makedev(file.udiag_vfs_dev >> 20, file.udiag_vfs_dev & 0xfffff);
+        info.file = SocketFile{.device = device, .inode = file.udiag_vfs_ino};
+        break;
+      }
       case UNIX_DIAG_PEER:
         info.peer_inode = Copy<uint32_t>(payload);
         break;

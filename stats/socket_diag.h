@@ -34,6 +34,13 @@ struct TcpDetails {
   uint64_t rwnd_limited_us = 0;    // time that sending waited for the peer's window
 };
 
+// The file of a Unix socket that is bound to a path, as stat(2) shows it, but for the inode's upper
+// half. Where file systems are stacked (overlayfs) both may differ from what stat(2) shows.
+struct SocketFile {
+  dev_t device = 0;
+  uint32_t inode = 0;
+};
+
 struct SocketInfo {
   std::string protocol;  // tcp, udp, unix (stream), unix-dgram, unix-seqpacket
   std::string state;     // as ss(8) prints it: LISTEN, UNCONN, ESTAB, CLOSE-WAIT, ...
@@ -47,7 +54,9 @@ struct SocketInfo {
   uint32_t recv_queue = 0, send_queue = 0;
   uint32_t uid = 0;
   uint32_t inode = 0;  // what /proc/PID/fd shows; 0: no process holds it, not accepted or closed
-  uint32_t peer_inode = 0;  // a Unix connection's other end
+  uint32_t peer_inode = 0;         // a Unix connection's other end
+  bool v6_only = false;            // a listener of IPv6 that takes no IPv4: IPV6_V6ONLY
+  std::optional<SocketFile> file;  // Unix sockets with a path
   // TCP: connections lost to a full accept queue, or segments dropped; UDP: datagrams lost to a
   // full receive buffer. Unix sockets: not counted.
   std::optional<uint32_t> drops;

@@ -1,27 +1,21 @@
 #include "stats/steal.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
+
+#include "stats/cpu_usage.h"
 
 namespace stats {
 
 CpuTimes ReadCpuTimes(const std::string& path) {
-  std::ifstream file(path);
-  std::string name;
-  double user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0;
-  // The two guest columns that follow are contained in user and nice.
-  file >> name >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> steal;
-  if (!file || name != "cpu") return {};
-  const auto tick = static_cast<double>(sysconf(_SC_CLK_TCK));
-  CpuTimes times{};
-  times.user_s = (user + nice) / tick;
-  times.system_s = (system + irq + softirq) / tick;
-  times.idle_s = (idle + iowait) / tick;
-  times.steal_s = steal / tick;
-  times.total_s = times.user_s + times.system_s + times.idle_s + times.steal_s;
-  return times;
+  const absl::StatusOr<MachineCpu> machine = MachineCpu::Read(path);
+  if (!machine.ok()) return {};
+  const CpuNanos& all = machine->all;
+  const auto seconds = [](int64_t ns) { return static_cast<double>(ns) / 1e9; };
+  return {.user_s = seconds(all.user_ns),
+          .system_s = seconds(all.system_ns + all.interrupt_ns),
+          .idle_s = seconds(all.idle_ns),
+          .steal_s = seconds(all.steal_ns),
+          .total_s = seconds(all.busy_ns() + all.idle_ns + all.steal_ns)};
 }
 
 double StealShare(const CpuTimes& before, const CpuTimes& after) {

@@ -156,6 +156,39 @@ TEST(Histogram, RecordingSeveralTimesEqualsRepeating) {
   EXPECT_EQ(at_once, repeated);
 }
 
+TEST(Histogram, OfABucketOnlyItsBoundsAreKnown) {
+  Histogram histogram;
+  histogram.RecordBucket(2048, 3);
+  EXPECT_EQ(histogram.counts()[2048], 3u);
+  EXPECT_EQ(histogram.count(), 3u);
+  EXPECT_EQ(histogram.min(), 2048);
+  EXPECT_EQ(histogram.max(), 2049);
+  histogram.RecordBucket(7, 0);
+  EXPECT_EQ(histogram.min(), 2048);
+  histogram.RecordBucket(28114, 1);
+  EXPECT_EQ(histogram.max(), Histogram::kHighest);
+  EXPECT_EQ(histogram.clamped(), 0u);
+  histogram.RecordBucket(28115, 2);
+  EXPECT_EQ(histogram.counts()[28114], 3u);
+  EXPECT_EQ(histogram.clamped(), 2u);
+  EXPECT_EQ(histogram.max(), Histogram::kHighest);
+}
+
+TEST(Histogram, TheStandardDeviationIsThatOfTheValues) {
+  EXPECT_EQ(Histogram().StdDev(), 0);
+  EXPECT_EQ(Of({1000, 1000}).StdDev(), 0);
+  EXPECT_DOUBLE_EQ(Of({2, 4, 4, 4, 5, 5, 7, 9}).StdDev(), 2);
+  EXPECT_TRUE(rc::check([] {
+    const auto values = *rc::gen::nonEmpty(rc::gen::container<std::vector<int64_t>>(AnyLatency()));
+    double mean = 0, square = 0;
+    for (const int64_t value : values) mean += static_cast<double>(value) / values.size();
+    for (const int64_t value : values) square += (value - mean) * (value - mean) / values.size();
+    // Each value is off by half its bucket, at most 1/2048 of the largest.
+    const double largest = *std::ranges::max_element(values);
+    RC_ASSERT(std::abs(Of(values).StdDev() - std::sqrt(square)) <= 1e-9 + largest / 1024);
+  }));
+}
+
 TEST(Histogram, ResetForgetsAll) {
   Histogram histogram = Of({1, 5000, Histogram::kHighest + 1});
   histogram.Reset();
