@@ -15,6 +15,10 @@ namespace services {
 
 template <class... Services>
 struct List {
+  // The list with others at its end.
+  template <class... Others>
+  using With = List<Services..., Others...>;
+
   static std::vector<std::string> Names() { return {std::string(Services::kName)...}; }
 
   // Calls f.template operator()<Service>() for the service of that name; false if there is none.

@@ -60,7 +60,8 @@ struct Counter {
     reply.Write(io::AsBytes({text, static_cast<size_t>(end - text)}));
   }
 
-  // Sends lines of message_bytes bytes each, and expects a number above the last for each.
+  // Sends lines of message_bytes bytes each, or of varying sizes, and expects a number above the
+  // last for each.
   struct Client {
     static constexpr size_t kTableBytes = 1 << 20;
     static constexpr size_t kRecent = 4096;
@@ -72,7 +73,9 @@ struct Counter {
     };
 
     explicit Client(const ServiceOptions& options)
-        : message_bytes(options.message_bytes), lines(TableBytes(message_bytes), std::byte('.')) {
+        : message_bytes(options.sizes.varies() ? options.sizes.Max() : options.message_bytes),
+          varies(options.sizes.varies()),
+          lines(TableBytes(message_bytes), std::byte('.')) {
       for (size_t i = message_bytes - 1; i < lines.size(); i += message_bytes) {
         lines[i] = std::byte('\n');
       }
@@ -85,6 +88,7 @@ struct Counter {
     void OnOpen(Session&, uint64_t) noexcept {}
 
     Bytes Next(Session& session, size_t bytes) noexcept {
+      if (varies) return Bytes(lines).last(bytes);
       const size_t at = session.sent % message_bytes;
       const size_t size = std::min(bytes, lines.size() - at);
       session.sent += size;
@@ -143,8 +147,9 @@ struct Counter {
       session.digits = false;
     }
 
-    uint64_t message_bytes;
-    std::vector<std::byte> lines;
+    uint64_t message_bytes;  // of the longest line
+    bool varies;
+    std::vector<std::byte> lines;  // the last one is last
     std::vector<uint64_t> recent;  // numbers, each at its remainder by kRecent
     Tally tally;
   };

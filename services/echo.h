@@ -36,25 +36,33 @@ struct Echo {
 
   // Sends the connection's part of the pattern, and expects it back.
   struct Client {
+    // Between where a request of varying size begins and where the connection's next one does, so
+    // that a place is known without the sizes before it.
+    static constexpr uint32_t kStride = 25'717;
+
     struct Session {
-      uint32_t send_at = 0, receive_at = 0;  // places in the pattern
+      uint32_t send_at = 0, receive_at = 0;  // places in the pattern. Varying: where requests begin
       uint64_t received = 0;
       MessageCount messages;
+      VaryingCount varying;  // where sizes vary, instead
     };
 
-    explicit Client(const ServiceOptions& options) : message_bytes(options.message_bytes) {}
+    explicit Client(const ServiceOptions& options)
+        : message_bytes(options.message_bytes), sizes(options.sizes) {}
 
     void OnOpen(Session& session, uint64_t connection) noexcept {
       session.send_at = session.receive_at = Pattern::Phase(connection);
+      if (varies) session.varying.Begin(sizes, connection);
     }
 
     Bytes Next(Session& session, size_t bytes) noexcept {
       const Bytes out = pattern.Slice(session.send_at, std::min(bytes, Pattern::kSliceMax));
-      session.send_at = Pattern::Advance(session.send_at, out.size());
+      session.send_at = Pattern::Advance(session.send_at, varies ? kStride : out.size());
       return out;
     }
 
     Received OnReceive(Session& session, Bytes in) noexcept {
+      if (varies) return OnReceiveVarying(session, in);
       Received result;
       for (Bytes rest = in; !rest.empty();) {
         const Bytes part = rest.first(std::min(rest.size(), Pattern::kSliceMax));
@@ -70,14 +78,38 @@ struct Echo {
       return result;
     }
 
+    Received OnReceiveVarying(Session& session, Bytes in) noexcept {
+      Received result;
+      VaryingCount& count = session.varying;
+      while (!in.empty()) {
+        const Bytes part = in.first(std::min<size_t>(in.size(), count.left));
+        const uint32_t at = Pattern::Advance(session.receive_at, count.bytes - count.left);
+        const Bytes expected = pattern.Slice(at, part.size());
+        if (std::memcmp(part.data(), expected.data(), part.size()) != 0) {
+          result.Compare(part, expected, session.received);
+        }
+        session.received += part.size();
+        if (count.Add(part.size(), sizes) > 0) {
+          session.receive_at = Pattern::Advance(session.receive_at, kStride);
+          ++result.replies;
+        }
+        in = in.subspan(part.size());
+      }
+      return result;
+    }
+
     // What the request was. Shorter ones than a few bytes are alike.
     Bytes Reply(uint64_t connection, uint64_t request) const noexcept {
-      const uint64_t at = Pattern::Phase(connection) + request * message_bytes;
-      return pattern.Slice(static_cast<uint32_t>(at % Pattern::kPeriod), message_bytes);
+      const uint64_t bytes = varies ? sizes.At(connection, request) : message_bytes;
+      const uint64_t stride = varies ? kStride : message_bytes;
+      const uint64_t at = Pattern::Phase(connection) + request * stride;
+      return pattern.Slice(static_cast<uint32_t>(at % Pattern::kPeriod), bytes);
     }
 
     const Pattern& pattern = Pattern::Get();
     uint64_t message_bytes;
+    SizePlan sizes;
+    bool varies = sizes.varies();
     Tally tally;
   };
 

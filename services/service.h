@@ -27,7 +27,8 @@
 //       // `connection` is its number in the run.
 //       void OnOpen(Session&, uint64_t connection) noexcept;
 //       // The next 1..bytes bytes of the requests; they stay valid for ever. Never called for a
-//       // kGreeting or a kSource.
+//       // kGreeting or a kSource. Where ServiceOptions::sizes vary, REQUIRES: one call a request,
+//       // with the size that is the request's; all of it is returned.
 //       Bytes Next(Session&, size_t bytes) noexcept;
 //       // Verifies what the server sent. Any replies that it finds of a kSink are a surplus.
 //       Received OnReceive(Session&, Bytes in) noexcept;
@@ -78,6 +79,7 @@
 
 #include "io/bytes.h"
 #include "services/delay.h"
+#include "services/sizes.h"
 
 namespace services {
 
@@ -99,6 +101,9 @@ constexpr bool HasLatency(Exchange exchange) {
 // What both ends of a service have to agree on.
 struct ServiceOptions {
   uint64_t message_bytes = 0;  // a request's size; for a server, 0: count as kRequest says
+  // For a client: where it varies, the size of each request, by connection and number since it was
+  // opened; message_bytes is without meaning then. A source's replies don't vary.
+  SizePlan sizes;
   std::string text = "I got your message";  // what `reply` answers. REQUIRES: not empty
   Delay delay;  // of `delay`; its client holds a server to the least one
 };
