@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,6 +53,10 @@ std::string ReadAll(int fd) {
     if (n <= 0) return text;
     text.append(part, static_cast<size_t>(n));
   }
+}
+
+int64_t Nanos(const timeval& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + int64_t{time.tv_usec} * 1'000;
 }
 
 }  // namespace
@@ -103,6 +108,7 @@ Process& Process::operator=(Process&& other) noexcept {
   out_ = std::exchange(other.out_, -1);
   err_ = std::exchange(other.err_, -1);
   exit_code_ = other.exit_code_;
+  cpu_ns_ = other.cpu_ns_;
   ended_ = other.ended_;
   return *this;
 }
@@ -137,8 +143,10 @@ Process::Waited Process::Wait(int64_t timeout_ns, int interrupt_fd) {
   if (ppoll(fds, 2, &timeout, nullptr) <= 0) return Waited::kTimeout;
   if (fds[0].revents == 0) return Waited::kInterrupted;
   int status = 0;
-  waitpid(pid_, &status, 0);
+  rusage usage = {};
+  wait4(pid_, &status, 0, &usage);
   ended_ = true;
+  cpu_ns_ = Nanos(usage.ru_utime) + Nanos(usage.ru_stime);
   exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return Waited::kEnded;
 }

@@ -35,6 +35,9 @@ class Process {
   Waited Wait(int64_t timeout_ns, int interrupt_fd);
   // After kEnded: its exit code, or 128 + the signal that ended it.
   int exit_code() const { return exit_code_; }
+  // After kEnded: the CPU time of it and of its children that it waited for, user and system
+  // (getrusage(2), from wait4).
+  int64_t cpu_ns() const { return cpu_ns_; }
   bool ended() const { return ended_; }
 
  private:
@@ -44,6 +47,7 @@ class Process {
   pid_t pid_ = -1;
   int pidfd_ = -1, out_ = -1, err_ = -1;
   int exit_code_ = -1;
+  int64_t cpu_ns_ = 0;
   bool ended_ = false;
 };
 

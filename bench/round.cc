@@ -49,7 +49,9 @@ std::vector<std::string> LoadCommand(const Scenario& scenario, const RoundPlan& 
                                    "--quiet"};
   // A lost datagram is not to hold up its connection for longer than a window.
   if (IsDatagram(plan.transport)) argv.insert(argv.end(), {"--timeout", "100ms"});
-  if (pace > 0) argv.insert(argv.end(), {"--pace", absl::StrFormat("%.3f", pace)});
+  if (pace > 0) {
+    argv.insert(argv.end(), {"--rate", absl::StrFormat("%.3f", pace), "--arrivals", "bursts"});
+  }
   return argv;
 }
 

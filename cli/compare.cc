@@ -175,12 +175,13 @@ class Progress {
   const bool quiet_, terminal_;
 };
 
-// What was typed behind the program's name.
-std::vector<std::string> Arguments() {
+// What was typed behind the program's name, and what came from elsewhere as if it had been.
+std::vector<std::string> Arguments(const Flags& flags) {
   std::ifstream file("/proc/self/cmdline");
   std::vector<std::string> words;
   for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
   if (!words.empty()) words.erase(words.begin());
+  for (const std::string& word : flags.SetAsTyped()) words.push_back(word);
   return words;
 }
 
@@ -267,7 +268,7 @@ int Run(const CompareFlags& f) {
 
   json["version"] = RINGSIDE_VERSION;
   json["revision"] = Revision();
-  json["arguments"] = Arguments();
+  json["arguments"] = Arguments(*f.flags);
   json["time_utc"] = UtcTime("%Y-%m-%dT%H:%M:%SZ");
   json["environment"] = report::EnvironmentJson(environment);
   const absl::Status written = report::WriteFile(output, json.dump(1) + "\n");

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstdio>
 #include <map>
 #include <optional>
 #include <utility>
@@ -84,20 +83,22 @@ Flag Ranged(const char* placeholder, const char* noun, T* value, RangeOf<T> rang
   return flag;
 }
 
+// Sets `value` to one of `choices`, or to any text where there are none.
+std::function<absl::Status(const std::string&)> SetOneOf(std::string* value,
+                                                         std::vector<std::string> choices) {
+  return [value, choices = std::move(choices)](const std::string& text) -> absl::Status {
+    if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end()) {
+      const std::string near = Closest(text, choices);
+      return absl::InvalidArgumentError(absl::StrCat(
+          "'", text, "' is not one of ", absl::StrJoin(choices, ", "),
+          near.empty() ? "; give one of these" : absl::StrCat("; did you mean ", near, "?")));
+    }
+    *value = text;
+    return absl::OkStatus();
+  };
+}
+
 // ---- sentences ----------------------------------------------------------------------------------
-
-// One usage error: "ringside load: <sentence>".
-int UsageError(const std::string& command, const std::string& sentence) {
-  const std::string line =
-      absl::StrCat(kProgram, command.empty() ? "" : " ", command, ": ", sentence, "\n");
-  std::fputs(line.c_str(), stderr);
-  return kExitUsage;
-}
-
-int Print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  return 0;
-}
 
 std::string WithoutDashes(const std::string& name) {
   return name.substr(std::min(name.find_first_not_of('-'), name.size()));
@@ -127,17 +128,16 @@ Flags& Flags::Add(const std::string& names, Flag flag) {
   return *this;
 }
 
-Flags& Flags::Positional(std::string name, std::string* value, std::string help) {
+Flags& Flags::Positional(std::string name, std::string* value, std::string help,
+                         std::vector<std::string> choices) {
   Flag flag;
   flag.positional = true;
   flag.long_name = std::move(name);
   flag.placeholder = flag.long_name;
   flag.default_text = *value;
   flag.help = std::move(help);
-  flag.set = [value](const std::string& text) {
-    *value = text;
-    return absl::OkStatus();
-  };
+  flag.set = SetOneOf(value, choices);
+  flag.choices = std::move(choices);
   declared_.push_back(std::move(flag));
   return *this;
 }
@@ -161,17 +161,8 @@ Flags& Flags::Choice(const std::string& names, std::string* value, std::vector<s
   flag.placeholder = joined.size() <= kChoicesShownMax ? joined : "NAME";
   flag.default_text = *value;
   flag.help = std::move(help);
-  flag.choices = choices;
-  flag.set = [value, choices = std::move(choices)](const std::string& text) -> absl::Status {
-    if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
-      const std::string near = Closest(text, choices);
-      return absl::InvalidArgumentError(absl::StrCat(
-          "'", text, "' is not one of ", absl::StrJoin(choices, ", "),
-          near.empty() ? "; give one of these" : absl::StrCat("; did you mean ", near, "?")));
-    }
-    *value = text;
-    return absl::OkStatus();
-  };
+  flag.set = SetOneOf(value, choices);
+  flag.choices = std::move(choices);
   return Add(names, std::move(flag));
 }
 
@@ -367,7 +358,8 @@ class Parser {
     if (values.size() > 1 && !flag->repeated && !flag->IsSwitch()) {
       return absl::StrCat(name, ": given ", values.size(), " times; give it once");
     }
-    flag->given = !values.empty();
+    flag->given = flag->settled = !values.empty();
+    flag->values = values;
     for (const std::string& value : values) {
       const absl::Status status = flag->set(value);
       if (!status.ok()) return absl::StrCat(name, ": ", status.message());
@@ -381,40 +373,38 @@ class Parser {
   bool help_wanted_ = false;
 };
 
-int RunSubcommands(const std::vector<Subcommand>& all, const std::string& description,
-                   const std::string& version, int argc, char** argv) {
-  std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
-  if (args.empty()) {
-    Print(ProgramHelp(all, description, version));
-    return kExitUsage;
-  }
-  if (args[0] == "--version") return Print(absl::StrCat(kProgram, " ", version, "\n"));
-  const bool asks_help = args[0] == "help" || args[0] == "--help" || args[0] == "-h";
-  if (asks_help && args.size() == 1) return Print(ProgramHelp(all, description, version));
-  if (asks_help) args = {args[1], "--help"};
+std::optional<std::string> Flags::Parse(const std::string& command,
+                                        const std::vector<std::string>& args, bool* help_wanted) {
+  Parser parser(this, command);
+  auto mistake = parser.Parse(args);
+  *help_wanted = parser.help_wanted();
+  return mistake;
+}
 
-  const auto named =
-      std::find_if(all.begin(), all.end(), [&](const Subcommand& s) { return s.name == args[0]; });
-  if (named == all.end()) {
-    const bool flag = args[0].starts_with("-");
-    std::vector<std::string> known;
-    for (const Subcommand& subcommand : all) known.push_back(subcommand.name);
-    if (flag) known = {"--help", "--version"};
-    const std::string near = Closest(args[0], known);
-    const std::string quote = flag ? "" : "'";
-    return UsageError(
-        "", absl::StrCat("unknown ", flag ? "flag " : "command ", quote, args[0], quote,
-                         near.empty() ? absl::StrCat("; see ", kProgram, " --help")
-                                      : absl::StrCat("; did you mean ", quote, near, quote, "?")));
+absl::Status Flags::Set(size_t index, const std::vector<std::string>& values,
+                        const std::string& origin) {
+  Flag& flag = declared_[index];
+  flag.settled = true;
+  flag.given = !values.empty();
+  flag.origin = origin;
+  flag.values = values;
+  for (const std::string& value : values) {
+    const absl::Status status = flag.set(value);
+    if (!status.ok()) return status;
   }
+  return absl::OkStatus();
+}
 
-  Flags flags;
-  named->declare(flags);
-  Parser parser(&flags, named->name);
-  const std::vector<std::string> rest(args.begin() + 1, args.end());
-  if (const auto mistake = parser.Parse(rest)) return UsageError(named->name, *mistake);
-  if (parser.help_wanted()) return Print(SubcommandHelp(*named, flags));
-  return named->run();
+std::vector<std::string> Flags::SetAsTyped() const {
+  std::vector<std::string> words;
+  for (const Flag& flag : declared_) {
+    if (flag.origin.empty()) continue;
+    for (const std::string& value : flag.values) {
+      if (!flag.positional) words.push_back(flag.long_name);
+      if (!flag.IsSwitch()) words.push_back(value);
+    }
+  }
+  return words;
 }
 
 }  // namespace cli

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,7 +36,10 @@ struct Flag {
   std::vector<std::string> choices;
   bool positional = false;
   bool repeated = false;
-  bool given = false;
+  bool given = false;    // it has a value that isn't the default
+  bool settled = false;  // where to look for a value is decided; a switch may be settled as off
+  std::string origin;    // where a value came from that wasn't typed: a variable, a file's line
+  std::vector<std::string> values;                      // what `set` was called with
   std::function<absl::Status(const std::string&)> set;  // called once for each value, in order
 
   bool IsSwitch() const { return placeholder.empty(); }
@@ -50,8 +54,10 @@ struct Flag {
 // throws.
 class Flags {
  public:
-  // An optional positional argument; several are filled in the order of their declaration.
-  Flags& Positional(std::string name, std::string* value, std::string help);
+  // An optional positional argument; several are filled in the order of their declaration. Where
+  // there are choices, it is one of them.
+  Flags& Positional(std::string name, std::string* value, std::string help,
+                    std::vector<std::string> choices = {});
   // Any text.
   Flags& Text(const std::string& names, std::string* value, std::string help);
   // One of `choices`, spelt exactly.
@@ -77,8 +83,19 @@ class Flags {
   // A command line shown at the end of the help, and what it does.
   Flags& Example(std::string line, std::string what);
 
-  // Whether it was on the command line. `name` is any of its names, with or without dashes.
+  // Whether the user gave it: on the command line, in the environment or in a configuration file,
+  // for each is their wish. `name` is any of its names, with or without dashes.
   bool Given(const std::string& name) const;
+
+  // Takes a command line apart and sets the flags on it. Returns one sentence where it is wrong.
+  // Where --help is among it, only `help_wanted` is set.
+  std::optional<std::string> Parse(const std::string& command, const std::vector<std::string>& args,
+                                   bool* help_wanted);
+  // Settles declared()[index], which was not on the command line: calls its `set` with each value.
+  // No value settles a switch as off.
+  absl::Status Set(size_t index, const std::vector<std::string>& values, const std::string& origin);
+  // What was Set, as one would have typed it: {"--pace", "100k"}.
+  std::vector<std::string> SetAsTyped() const;
 
   // What was declared so far, in order.
   const std::vector<Flag>& declared() const { return declared_; }
@@ -103,10 +120,5 @@ struct Subcommand {
   std::function<void(Flags&)> declare;
   std::function<int()> run;
 };
-
-// Does what the command line asks: runs one subcommand, or prints help or the version to stdout
-// (exit code 0), or one sentence about a usage error to stderr (kExitUsage).
-int RunSubcommands(const std::vector<Subcommand>& all, const std::string& description,
-                   const std::string& version, int argc, char** argv);
 
 }  // namespace cli

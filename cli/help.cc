@@ -22,7 +22,8 @@ size_t Columns(const std::string& text) {
 // `text` broken at spaces into lines of at most `width` columns.
 std::vector<std::string> Wrapped(const std::string& text, size_t width) {
   std::vector<std::string> lines(1);
-  for (const std::string& word : std::vector<std::string>(absl::StrSplit(text, ' '))) {
+  for (const std::string& word :
+       std::vector<std::string>(absl::StrSplit(text, ' ', absl::SkipEmpty()))) {
     if (!lines.back().empty() && Columns(lines.back()) + 1 + Columns(word) > width) {
       lines.emplace_back();
     }
@@ -118,11 +119,14 @@ std::string ProgramHelp(const std::vector<Subcommand>& all, const std::string& d
   for (const Subcommand& subcommand : all) rows.push_back({subcommand.name, subcommand.summary});
   rows.push_back({"help [COMMAND]", "show the flags of a command, with examples"});
   const std::vector<Row> general = {{"-h, --help", "show this help"},
-                                    {"    --version", "show the version"}};
+                                    {"    --version", "show the version, and what runs here"}};
   const size_t width = std::max(LeftWidth(rows), LeftWidth(general));
   AppendRows(&out, rows, width);
   out += "\nFlags:\n";
   AppendRows(&out, general, width);
+  absl::StrAppend(&out,
+                  "\nFlags may also come from a file (--config FILE) and from variables such as ",
+                  "RINGSIDE_LOAD_SIZE.\n");
   return out;
 }
 

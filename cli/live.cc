@@ -1,14 +1,16 @@
 #include "cli/live.h"
 
+#include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <cerrno>
 #include <chrono>
-#include <cstdio>
+#include <cstdlib>
 #include <string>
+#include <string_view>
 
-#include "absl/strings/str_cat.h"
-#include "report/format.h"
+#include "loadgen/timeseries.h"
+#include "stats/cpu_clock.h"
 
 namespace cli {
 namespace {
@@ -17,52 +19,89 @@ int64_t Now() {
   return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-const char* Name(loadgen::LoadProgress::Phase phase) {
-  switch (phase) {
-    case loadgen::LoadProgress::Phase::kConnecting:
-      return "connecting";
-    case loadgen::LoadProgress::Phase::kWarmup:
-      return "warming up";
-    case loadgen::LoadProgress::Phase::kMeasuring:
-      return "measuring";
-    case loadgen::LoadProgress::Phase::kDraining:
-      return "draining";
-  }
-  return "";
+std::string_view Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+bool KnowsNoEscapes() {
+  const std::string_view term = Environment("TERM");
+  return term.empty() || term == "dumb";
+}
+
+LiveMode Auto(bool quiet) {
+  return !quiet && isatty(STDERR_FILENO) ? LiveMode::kPanel : LiveMode::kOff;
 }
 
 }  // namespace
 
-Live::Live(const loadgen::LoadOptions& options, bool quiet)
-    : options_(options), shown_(!quiet && isatty(STDERR_FILENO)), last_at_ns_(Now()) {}
+std::vector<std::string> LiveChoices() { return {"auto", "off", "panel", "json"}; }
 
-void Live::Show(const loadgen::LoadProgress& progress) {
-  const int64_t now = Now();
-  const double rate =
-      (progress.requests - last_requests_) * 1e9 / std::max<int64_t>(1, now - last_at_ns_);
-  last_at_ns_ = now;
-  last_requests_ = progress.requests;
-  std::string left;
-  if (progress.phase == loadgen::LoadProgress::Phase::kMeasuring) {
-    if (measuring_since_ns_ == 0) measuring_since_ns_ = now;
-    if (options_.requests > 0) {
-      left = absl::StrCat(", ", progress.requests * 100 / options_.requests, " %");
-    } else {
-      const int64_t rest = std::max<int64_t>(0, options_.duration_ns - (now - measuring_since_ns_));
-      left = absl::StrCat(", ", (rest + 999'999'999) / 1'000'000'000, " s left");
-    }
+absl::StatusOr<LiveMode> ChooseLive(const std::string& choice, bool quiet) {
+  if (choice == "auto") return Auto(quiet);
+  if (choice == "json") return LiveMode::kJson;
+  if (choice == "off") return LiveMode::kOff;
+  if (choice != "panel") {
+    return absl::InvalidArgumentError("--live takes auto, off, panel or json");
   }
-  std::fprintf(stderr, "\r\033[K%s: %s of %s connections open, %s%s", Name(progress.phase),
-               report::FormatCount(progress.open).c_str(),
-               report::FormatCount(options_.connections).c_str(), report::FormatRate(rate).c_str(),
-               left.c_str());
-  std::fflush(stderr);
+  if (isatty(STDERR_FILENO)) return LiveMode::kPanel;
+  return absl::InvalidArgumentError(
+      "--live panel needs a terminal, and standard error is none; use --live json, or leave it "
+      "out");
+}
+
+Live::Live(const loadgen::LoadOptions& options, LiveMode mode)
+    : mode_(mode),
+      open_loop_(options.open_loop()),
+      plain_(KnowsNoEscapes()),
+      color_(!plain_ && Environment("NO_COLOR").empty()) {
+  if (mode_ != LiveMode::kPanel) return;
+  figures_.emplace(options);
+  screen_.emplace(STDERR_FILENO, plain_);
+}
+
+Live::Live(const loadgen::LoadOptions& options, bool quiet) : Live(options, Auto(quiet)) {}
+
+void Live::OnProgress(const loadgen::LoadProgress& progress) {
+  if (mode_ != LiveMode::kPanel) return;
+  const int64_t now = Now();
+  if (drawn_at_ns_ != 0 && now - drawn_at_ns_ < kRedrawMs * int64_t{1'000'000}) return;
+  drawn_at_ns_ = now;
+  // Drawing is not part of the load.
+  figures_->OnProgress(progress, now, stats::OwnCpuNanos() - stats::ThreadCpuNanos());
+  const Screen::Size size = screen_->size();
+  const bool line = plain_ || size.rows < kPanelRows;
+  screen_->Draw(line ? RenderLine(figures_->State(), size.columns - 1)
+                     : RenderPanel(figures_->State(), size.columns, color_));
+}
+
+void Live::OnInterval(const loadgen::Interval& interval, const std::string& of_class) {
+  if (mode_ == LiveMode::kPanel && of_class.empty()) figures_->OnInterval(interval);
+  if (mode_ == LiveMode::kJson) WriteJson(interval, of_class);
 }
 
 void Live::Clear() {
-  if (!shown_) return;
-  std::fputs("\r\033[K", stderr);
-  std::fflush(stderr);
+  if (mode_ == LiveMode::kPanel) screen_->Clear();
+}
+
+// A reader that stands still must not hold up the run, so nothing waits for it. A pipe that is
+// writable at all has room for PIPE_BUF bytes, 4096, which is more than a line has (pipe(7)).
+void Live::WriteJson(const loadgen::Interval& interval, const std::string& of_class) {
+  const std::string line = loadgen::TimeseriesLine(
+      interval, {.name = of_class, .open_loop = open_loop_, .encode_histogram = {}});
+  pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (poll(&ready, 1, 0) != 1) return;
+  for (size_t done = 0; done < line.size();) {
+    const ssize_t n = write(STDERR_FILENO, line.data() + done, line.size() - done);
+    if (n >= 0) {
+      done += static_cast<size_t>(n);
+    } else if (errno == EAGAIN) {  // no room after all
+      return;
+    } else if (errno != EINTR) {  // EPIPE: its reader has gone; ENOSPC, EIO: nobody can be told
+      mode_ = LiveMode::kOff;
+      return;
+    }
+  }
 }
 
 }  // namespace cli

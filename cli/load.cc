@@ -1,251 +1,297 @@
-#include "loadgen/load.h"
-
 #include <unistd.h>
 
-#include <cstdio>
+#include <algorithm>
 #include <iostream>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "cli/common.h"
+#include "cli/hgrm.h"
 #include "cli/live.h"
+#include "cli/load_flags.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
-#include "cli/values.h"
-#include "io/endpoint.h"
+#include "cli/target_guard.h"
 #include "io/threads.h"
+#include "loadgen/evidence.h"
 #include "loadgen/load_json.h"
+#include "loadgen/server_witness.h"
+#include "loadgen/timeseries.h"
 #include "report/files.h"
+#include "report/hgrm.h"
 #include "report/text.h"
-#include "stats/cpu_clock.h"
+#include "stats/hdr_codec.h"
+#include "stats/server_finder.h"
 
 namespace cli {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 constexpr const char* kName = "load";
 
-struct LoadFlags {
-  Flags* flags = nullptr;
-  std::string address = "127.0.0.1:9999";
-  std::string backend = "auto";
-  std::string service = "echo";
-  std::string reply_text = loadgen::LoadOptions().reply_text;
-  std::string delay;
-  uint64_t connections = 64;
-  uint64_t depth = 1;
-  uint64_t threads = 1;
-  std::string cpus;
-  uint64_t message_bytes = 64;
-  uint64_t requests = 0;
-  int64_t duration_ns = 10'000'000'000;
-  int64_t warmup_ns = 1'000'000'000;
-  double pace = 0;
-  int64_t connect_timeout_ns = 10'000'000'000;
-  int64_t reply_timeout_ns = loadgen::LoadOptions().reply_timeout_ns;
-  double loss_max = loadgen::LoadOptions().loss_max;
-  uint64_t server_pid = 0;
-  std::string json;
-  bool quiet = false;
+absl::Status Named(const char* flag, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(flag, ": ", std::string(status.message())));
+}
+
+// All that is decided before the first connection.
+struct Plan {
+  std::vector<loadgen::LoadOptions> classes;
+  std::vector<Threshold> thresholds;
+  LiveMode live = LiveMode::kOff;
+  std::optional<loadgen::ServerWitness> server;
 };
 
-void Declare(Flags& flags, LoadFlags& f) {
-  f.flags = &flags;
-  flags
-      .Positional(
-          "ADDRESS", &f.address,
-          "the server: 9999 (loopback), HOST:PORT, [IPV6]:PORT, HOST:SERVICE; with udp:// or "
-          "mptcp:// before it; unix:PATH, unix-seqpacket:PATH, unix-dgram:PATH, where PATH "
-          "may be an abstract @NAME")
-      .Group("Load")
-      .Count("-c,--connections", &f.connections, {1, 1'000'000}, "connections, all open at once")
-      .Duration("-d,--duration TIME", &f.duration_ns, {1'000'000, 86'400'000'000'000},
-                "how long to measure (10s, 1m30s)")
-      .Count("-n,--requests", &f.requests, {1, 1'000'000'000'000},
-             "send so many in all, instead of measuring for a time; without a warm-up")
-      .Bytes("-s,--size SIZE", &f.message_bytes, {1, 1 << 30}, "of a request (64, 16KiB)")
-      .Count("--depth", &f.depth, {1, 65536}, "requests in flight on each connection")
-      .Rate(
-          "--pace RATE", &f.pace, {0.001, 1e9},
-          "requests a second (100k): bursts of one on each connection, evenly spaced; without it, "
-          "each reply brings the next request (closed loop)")
-      .Duration("--warmup TIME", &f.warmup_ns, {0, 3'600'000'000'000},
-                "load that is not measured, first")
-      .Choice("--service", &f.service, loadgen::ServiceNames(),
-              "what the server speaks, so that each reply can be verified")
-      .Text("--reply-text TEXT", &f.reply_text, "what a server of reply has to answer")
-      .Text("--delay TIME", &f.delay,
-            "what a server of delay was given: a reply before the least of it is an error")
-      .Group("Datagrams (udp://, unix-dgram:)")
-      .Duration("--timeout TIME", &f.reply_timeout_ns, {1'000'000, 300'000'000'000},
-                "a request without a reply is lost after this, and the connection goes on")
-      .Percent("--loss-max PERCENT", &f.loss_max, {0, 1},
-               "the share of requests that may be lost, or answered twice, in a valid run")
-      .Group("Client")
-      .Choice("-b,--backend", &f.backend, BackendChoices(),
-              "the event loop; auto is io_uring where it runs, else epoll")
-      .Count("-t,--threads", &f.threads, {1, 1024},
-             "each has a loop and its share of the connections")
-      .Text("--cpus LIST", &f.cpus, "pin thread i to the i-th of these CPUs (0,2-3)")
-      .Duration("--connect-timeout TIME", &f.connect_timeout_ns, {1'000'000, 3'600'000'000'000},
-                "for all connections to open and be answered once")
-      .Count("--server-pid PID", &f.server_pid, {1, 1 << 22},
-             "measure the CPU time of this process, and of those below it, over the same window")
-      .Group("Output")
-      .Text("--json FILE", &f.json, "the result as JSON, into a file or - for standard output")
-      .Switch("-q,--quiet", &f.quiet, "no progress and no table")
-      .Example("ringside load", "64 connections of 64 B to 127.0.0.1:9999, 10 s")
-      .Example("ringside load 9999 -c 1000 -s 16KiB -d 30s --json out.json", "")
-      .Example("ringside load udp://127.0.0.1:9999", "datagrams: lost ones are counted")
-      .Example("ringside load 9999 --pace 100k --server-pid $(pgrep myserver)",
-               "CPU per request at a fixed rate, of any echo server");
+absl::StatusOr<Plan> MakePlan(const LoadFlags& f) {
+  Plan plan;
+  auto classes = LoadClasses(f);
+  if (!classes.ok()) return classes.status();
+  plan.classes = *std::move(classes);
+  for (const std::string& text : f.fail_if) {
+    auto threshold = ParseThreshold(text);
+    if (!threshold.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--fail-if: ", std::string(threshold.status().message())));
+    }
+    plan.thresholds.push_back(*std::move(threshold));
+  }
+  if (!f.server_metrics.empty()) {
+    auto from = loadgen::MetricsAddress::Parse(f.server_metrics);
+    if (!from.ok()) return Named("--server-metrics", from.status());
+    plan.server.emplace(*std::move(from));
+  }
+  const auto live = ChooseLive(f.live, f.quiet);
+  if (!live.ok()) return live.status();
+  plan.live = *live;
+  return plan;
 }
 
-// What only messages, and only datagrams, can't or can do.
-absl::Status CheckTransport(const LoadFlags& f, const io::Endpoint& at) {
-  const uint64_t bytes_max = loadgen::MessageBytesMax(at);
-  if (at.keeps_messages() && f.message_bytes > bytes_max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--size: a request of ", f.message_bytes, " bytes is no message that ",
-                     at.ToString(), " can take; write --size ", bytes_max, " or less, or use ",
-                     at.is_unix() ? "a stream (unix:PATH)" : "a stream (TCP)"));
-  }
-  for (const char* flag : {"timeout", "loss-max"}) {
-    if (!at.is_datagram() && f.flags->Given(flag)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--", flag, " has no meaning with ", at.ToString(),
-                       ", which loses nothing; leave it out, or load udp:// or unix-dgram:"));
-    }
-  }
-  const services::Exchange exchange = loadgen::ExchangeOf(f.service);
-  if (at.is_datagram() &&
-      (exchange == services::Exchange::kGreeting || exchange == services::Exchange::kSource)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--service ", f.service,
-                     " speaks first, which a server of datagrams can't; "
-                     "choose a service that is asked (echo, counter, reply, discard, delay), or a ",
-                     at.is_unix() ? "stream (unix:PATH)" : "TCP address"));
-  }
-  return absl::OkStatus();
+// Who listens at the address, where that is this machine and one process: its CPU time belongs
+// beside the figures. 0: nobody can be named.
+pid_t ServerPid(const io::Endpoint& at) {
+  const auto pids = stats::FindListeners(at.address(), at.size(), at.type());
+  return pids.ok() && pids->size() == 1 && pids->front() != getpid() ? pids->front() : 0;
 }
 
-absl::StatusOr<loadgen::LoadOptions> Options(const LoadFlags& f) {
-  const auto at = io::Resolve(f.address);
-  if (!at.ok()) return at.status();
-  if (!at->is_unix() && at->port() == 0) {
-    return absl::InvalidArgumentError("port 0 is not a port to connect to");
+absl::Status AllowDescriptors(const std::vector<loadgen::LoadOptions>& classes) {
+  constexpr uint64_t kOtherDescriptors = 48;
+  uint64_t connections = 0, threads = 0;
+  for (const loadgen::LoadOptions& options : classes) {
+    if (options.loop.direct_descriptors == 0) connections += options.connections;
+    threads += options.threads;
   }
-  const absl::Status suited = CheckTransport(f, *at);
-  if (!suited.ok()) return suited;
-  std::vector<int> cpus;
-  if (!f.cpus.empty()) {
-    auto list = ParseCpuList(f.cpus);
-    if (!list.ok()) return list.status();
-    cpus = *list;
-  }
-  if (f.requests > 0 && f.flags->Given("warmup")) {
-    return absl::InvalidArgumentError("--warmup has no meaning with -n/--requests; leave one out");
-  }
-  if (f.server_pid > 0) {
-    const auto cpu = stats::ProcessCpuNanos(static_cast<pid_t>(f.server_pid));
-    if (!cpu.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--server-pid: ", std::string(cpu.status().message())));
-    }
-  }
-  const bool asked = loadgen::ExchangeOf(f.service) == services::Exchange::kRequestReply ||
-                     loadgen::ExchangeOf(f.service) == services::Exchange::kSink;
-  if (f.pace > 0 && !asked) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--pace has no meaning with --service ", f.service,
-                     ", whose client sends nothing; leave ", "one out"));
-  }
-  if (f.reply_text.empty()) {
-    return absl::InvalidArgumentError(
-        "--reply-text: the text is empty; give at least one character");
-  }
-  services::Delay delay = loadgen::LoadOptions().delay;
-  if (!f.delay.empty()) {
-    const auto parsed = ParseDelay(f.delay);
-    if (!parsed.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--delay: ", std::string(parsed.status().message())));
-    }
-    delay = *parsed;
-  }
-  const bool by_count_only = f.requests > 0 && !f.flags->Given("duration");
-  return loadgen::LoadOptions{.at = *at,
-                              .backend = f.backend,
-                              .service = f.service,
-                              .connections = static_cast<uint32_t>(f.connections),
-                              .depth = static_cast<uint32_t>(f.depth),
-                              .threads = static_cast<uint32_t>(f.threads),
-                              .cpus = cpus,
-                              .message_bytes = f.message_bytes,
-                              .reply_text = f.reply_text,
-                              .delay = delay,
-                              .requests = f.requests,
-                              .duration_ns = by_count_only ? 86'400'000'000'000 : f.duration_ns,
-                              .warmup_ns = f.warmup_ns,
-                              .pace = f.pace,
-                              .connect_timeout_ns = f.connect_timeout_ns,
-                              .reply_timeout_ns = f.reply_timeout_ns,
-                              .loss_max = f.loss_max,
-                              .server_pid = static_cast<pid_t>(f.server_pid)};
+  const absl::Status allowed = io::AllowDescriptors(connections + kOtherDescriptors + 4 * threads);
+  if (allowed.ok()) return allowed;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("-c ", connections, ": ", std::string(allowed.message())));
 }
+
+// What watches a run while it goes: the terminal, the time series, and the machine.
+class Watch {
+ public:
+  Watch(Plan& plan, bool server_is_here, loadgen::TimeseriesWriter& series)
+      : live_(Shown(plan.classes), plan.live),
+        series_(series),
+        witness_(plan.classes.front().server_pid, server_is_here),
+        server_(plan.server ? &*plan.server : nullptr) {
+    for (const loadgen::LoadOptions& options : plan.classes) {
+      formats_.push_back({.name = options.name,
+                          .open_loop = options.open_loop(),
+                          .encode_histogram = stats::EncodeHdr});
+      interval_ns_ = options.interval_ns;
+    }
+    witness_.RunBegins();
+  }
+
+  // How often to Look().
+  int interval_ms() const {
+    return static_cast<int>(std::clamp<int64_t>(interval_ns_ / 1'000'000, 10, 100));
+  }
+
+  void Look(loadgen::Load& load) {
+    load.Collect([this](size_t of, const loadgen::Interval& interval) { Pass(of, interval); });
+    const loadgen::LoadProgress progress = load.Progress();
+    using Phase = loadgen::LoadProgress::Phase;
+    if (progress.phase >= Phase::kMeasuring && !measuring_) {
+      measuring_ = true;
+      witness_.WindowBegins();
+      if (server_ != nullptr) server_->WindowBegins();
+    }
+    if (progress.phase > Phase::kMeasuring) {
+      witness_.WindowEnds();
+      if (server_ != nullptr) server_->WindowEnds();
+    }
+    live_.OnProgress(progress);
+  }
+
+  void Pass(size_t of, const loadgen::Interval& interval) {
+    series_.Add(interval, formats_[of]);
+    live_.OnInterval(interval, formats_[of].name);
+  }
+
+  void Clear() { live_.Clear(); }
+  // After the run: also gives the results what only the server knows.
+  loadgen::Evidence Evidence(const Plan& plan, std::vector<loadgen::LoadResult>* results) {
+    loadgen::Evidence evidence = witness_.RunEnds();
+    if (server_ != nullptr) evidence.reconciliation = server_->RunEnds(plan.classes, results);
+    return evidence;
+  }
+
+ private:
+  // Of several classes, the panel shows the connections and requests of all.
+  static loadgen::LoadOptions Shown(const std::vector<loadgen::LoadOptions>& classes) {
+    loadgen::LoadOptions shown = classes.front();
+    for (size_t i = 1; i < classes.size(); ++i) {
+      shown.connections += classes[i].connections;
+      shown.threads += classes[i].threads;
+    }
+    return shown;
+  }
+
+  Live live_;
+  loadgen::TimeseriesWriter& series_;
+  loadgen::Witness witness_;
+  loadgen::ServerWitness* const server_;  // nullptr: nobody is asked
+  bool measuring_ = false;
+  int64_t interval_ns_ = 0;
+  std::vector<loadgen::TimeseriesFormat> formats_;
+};
 
 // Waits for the end of the run; returns the signal that ended it early, or 0.
-int WaitForEnd(loadgen::Load& load, Signals& signals, Live& live) {
+int WaitForEnd(loadgen::Load& load, Signals& signals, Watch& watch) {
   int signal = 0;
   while (true) {
-    const int event = signals.Wait(load.ended_fd(), live.interval_ms());
+    const int event = signals.Wait(load.ended_fd(), watch.interval_ms());
     if (event == Signals::kReadable) break;
     if (event == Signals::kTimeout) {
-      live.Show(load.Progress());
+      watch.Look(load);
       continue;
     }
-    if (signal != 0) _exit(ExitBySignal(event));  // the second one ends at once
+    if (signal != 0) {  // the second one ends at once
+      watch.Clear();
+      _exit(ExitBySignal(event));
+    }
     signal = event;
     load.Interrupt();
   }
-  live.Clear();
+  watch.Clear();
   return signal;
 }
 
-int Run(const LoadFlags& f) {
-  auto options = Options(f);
-  if (!options.ok()) return Fail(kName, options.status(), kExitUsage);
-  const absl::Status backend = UseBackend(kName, &options->backend);
-  if (!backend.ok()) return Fail(kName, backend, kExitFailed);
-  constexpr uint64_t kOtherDescriptors = 32;
-  const absl::Status allowed =
-      io::AllowDescriptors(f.connections + kOtherDescriptors + 4 * f.threads);
-  if (!allowed.ok()) {
-    return Fail(kName,
-                absl::ResourceExhaustedError(
-                    absl::StrCat("-c ", f.connections, ": ", std::string(allowed.message()))),
-                kExitFailed);
+std::optional<double> Percentile(const loadgen::LoadOptions& options,
+                                 const loadgen::LoadResult& result, std::string_view times,
+                                 double percentile) {
+  const stats::Histogram* histogram = nullptr;
+  if (times == "connect") histogram = &result.connect;
+  if (times == "response" && options.open_loop()) histogram = &result.latency;
+  if (times == "service") histogram = options.open_loop() ? &result.service : &result.latency;
+  if (histogram == nullptr || histogram->count() == 0) return std::nullopt;
+  return static_cast<double>(histogram->Percentile(percentile));
+}
+
+// Prints what was breached; returns the exit code that follows. Of several classes, each is judged.
+int JudgeThresholds(const Plan& plan, const std::vector<loadgen::LoadResult>& results,
+                    const Json& json) {
+  int exit_code = kExitOk;
+  for (size_t i = 0; i < plan.classes.size(); ++i) {
+    const Json& one = json.contains("classes") ? json["classes"][i] : json;
+    const std::string who = plan.classes[i].name.empty() ? "" : plan.classes[i].name + ": ";
+    for (const Threshold& threshold : plan.thresholds) {
+      const auto outcome =
+          EvaluateThreshold(threshold, one, [&](std::string_view times, double percentile) {
+            return Percentile(plan.classes[i], results[i], times, percentile);
+          });
+      if (!outcome.ok()) return Fail(kName, outcome.status(), kExitFailed);
+      if (outcome->breached) exit_code = Fail(kName, who + outcome->line, kExitThreshold);
+    }
   }
+  return exit_code;
+}
 
-  Signals signals;
-  Live live(*options, f.quiet);
-  loadgen::Load load(*options);
-  const absl::Status started = load.Start();
-  if (!started.ok()) return Fail(kName, started, kExitFailed);
-  const int signal = WaitForEnd(load, signals, live);
-  loadgen::LoadResult result;
-  const absl::Status status = load.Wait(&result);
+// With --strict, what the run has to say against itself fails it.
+int JudgeStrictly(const Json& json) {
+  int exit_code = kExitOk;
+  const auto judge = [&](const Json& one) {
+    for (const Json& accusation : one["accusations"]) {
+      exit_code = Fail(kName, absl::StrCat("--strict: ", accusation["text"].get<std::string>()),
+                       kExitThreshold);
+    }
+  };
+  if (!json.contains("classes")) judge(json);
+  if (json.contains("classes"))
+    std::for_each(json["classes"].begin(), json["classes"].end(), judge);
+  return exit_code;
+}
 
-  const auto json = loadgen::ToJson(*options, result);
-  if (!f.quiet && f.json != "-") std::cout << report::LoadText(json) << std::flush;
+absl::Status WriteFiles(const LoadFlags& f, const Json& json,
+                        const std::vector<loadgen::LoadResult>& results) {
   if (!f.json.empty()) {
     const absl::Status written = report::WriteFile(f.json, json.dump(2) + "\n");
-    if (!written.ok()) return Fail(kName, written, kExitFailed);
+    if (!written.ok()) return written;
   }
+  if (f.hgrm.empty()) return absl::OkStatus();
+  stats::Histogram all;
+  for (const loadgen::LoadResult& result : results) all.Merge(result.latency);
+  return report::WriteFile(f.hgrm, report::HgrmText(DistributionOf(all)));
+}
+
+int Run(const LoadFlags& f) {
+  auto plan = MakePlan(f);
+  if (!plan.ok()) return Fail(kName, plan.status(), kExitUsage);
+  loadgen::TimeseriesWriter series;
+  if (!f.timeseries.empty()) {
+    const absl::Status opened = series.Open(f.timeseries);
+    if (!opened.ok()) return Fail(kName, opened, kExitUsage);
+  }
+  for (loadgen::LoadOptions& options : plan->classes) {
+    const absl::Status backend = UseBackend(kName, &options.backend);
+    if (!backend.ok()) return Fail(kName, backend, kExitFailed);
+  }
+  const absl::Status allowed = AllowDescriptors(plan->classes);
+  if (!allowed.ok()) return Fail(kName, allowed, kExitFailed);
+  const io::Endpoint at = plan->classes.front().at;
+  const bool here = IsThisMachine(at);
+  if (here && f.server_pid == 0) {
+    const pid_t pid = ServerPid(at);
+    for (loadgen::LoadOptions& options : plan->classes) options.server_pid = pid;
+  }
+
+  if (plan->server) {
+    const absl::Status asked = Named("--server-metrics", plan->server->RunBegins());
+    if (!asked.ok()) return Fail(kName, asked, kExitFailed);
+  }
+  Signals signals;
+  Watch watch(*plan, here, series);
+  loadgen::Load load(plan->classes);
+  plan->classes = load.classes();
+  const absl::Status started = load.Start();
+  if (!started.ok()) return Fail(kName, started, kExitFailed);
+  const int signal = WaitForEnd(load, signals, watch);
+  std::vector<loadgen::LoadResult> results;
+  const absl::Status status = load.Wait(
+      &results, [&](size_t of, const loadgen::Interval& interval) { watch.Pass(of, interval); });
+  const loadgen::Evidence evidence = watch.Evidence(*plan, &results);
+
+  const bool one = plan->classes.size() == 1;
+  const Json json = one ? loadgen::ToJson(plan->classes[0], results[0], evidence)
+                        : loadgen::MixToJson(plan->classes, results, evidence);
+  if (!f.quiet && f.json != "-") {
+    std::cout << (one ? report::LoadText(json) : report::MixText(json)) << std::flush;
+  }
+  absl::Status written = WriteFiles(f, json, results);
+  written.Update(series.Close());
+  if (!written.ok()) return Fail(kName, written, kExitFailed);
   if (signal != 0) return ExitBySignal(signal);
   if (!status.ok()) return Fail(kName, status, kExitFailed);
-  if (!result.valid()) return Fail(kName, report::LoadFailure(json), kExitFailed);
-  return kExitOk;
+  const int breached = JudgeThresholds(*plan, results, json);
+  if (!json["valid"].get<bool>()) return Fail(kName, report::LoadFailure(json), kExitFailed);
+  if (breached != kExitOk) return breached;
+  return f.strict ? JudgeStrictly(json) : kExitOk;
 }
 
 }  // namespace
@@ -254,7 +300,7 @@ Subcommand LoadCommand() {
   auto f = std::make_shared<LoadFlags>();
   return {.name = kName,
           .summary = "the load generator: throughput, latency, every byte verified",
-          .declare = [f](Flags& flags) { Declare(flags, *f); },
+          .declare = [f](Flags& flags) { DeclareLoad(flags, *f); },
           .run = [f] { return Run(*f); }};
 }
 

@@ -1,10 +1,14 @@
-#include "cli/flags.h"
+#include "cli/completion.h"
+#include "cli/run.h"
 #include "cli/subcommands.h"
 #include "cli/version.h"
 
 int main(int argc, char** argv) {
-  return cli::RunSubcommands({cli::ServeCommand(), cli::LoadCommand(), cli::CompareCommand()},
+  std::vector<cli::Subcommand> all = {cli::ServeCommand(), cli::LoadCommand(),
+                                      cli::CompareCommand()};
+  all.push_back(cli::CompletionCommand(all));
+  return cli::RunSubcommands(all,
                              "benchmarks the kernel's networking on this machine: epoll against "
                              "io_uring",
-                             cli::Version(), argc, argv);
+                             cli::Version(), argc, argv, &cli::VersionDetails);
 }

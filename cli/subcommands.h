@@ -7,6 +7,7 @@ namespace cli {
 // Exit codes, the same for every subcommand (docs/DESIGN.md).
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;  // failed while running
+inline constexpr int kExitThreshold = 3;  // --fail-if or --strict
 inline constexpr int kExitRegression = 4;
 inline constexpr int kExitCannotTell = 5;
 inline constexpr int kExitSkipped = 77;  // the backend is not available here

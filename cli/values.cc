@@ -37,7 +37,7 @@ absl::Status Wrong(const std::string& what, const char* want) {
 std::string Quoted(const std::string& text) { return absl::StrCat("'", text, "'"); }
 
 // A number as typed: its digits without separators, and the unit that follows it.
-struct Quantity {
+struct TypedQuantity {
   std::string whole;     // without leading zeros
   std::string fraction;  // without trailing zeros
   std::string unit;
@@ -61,7 +61,7 @@ std::string TakeWhole(const std::string& text, size_t* at) {
 }
 
 // Takes one number and its unit at *at, and the spaces after either. False when there is none.
-bool TakeQuantity(const std::string& text, size_t* at, Quantity* out) {
+bool TakeQuantity(const std::string& text, size_t* at, TypedQuantity* out) {
   const auto skip_spaces = [&] {
     while (*at < text.size() && text[*at] == ' ') ++*at;
   };
@@ -82,10 +82,11 @@ bool TakeQuantity(const std::string& text, size_t* at, Quantity* out) {
 }
 
 // The whole of `text` as one quantity; what every single number has in common is refused here.
-absl::StatusOr<Quantity> OneQuantity(const std::string& text, const char* noun, const char* want) {
+absl::StatusOr<TypedQuantity> OneQuantity(const std::string& text, const char* noun,
+                                          const char* want) {
   if (text.empty()) return Wrong("the value is empty", want);
   size_t at = 0;
-  Quantity quantity;
+  TypedQuantity quantity;
   if (text[0] == '-' && IsDigitAt(text, 1)) return Wrong(absl::StrCat(text, " is negative"), want);
   if (!TakeQuantity(text, &at, &quantity) || at != text.size()) {
     return Wrong(absl::StrCat(Quoted(text), " is not ", noun), want);
@@ -141,7 +142,7 @@ uint64_t BytesFactor(const std::string& unit) {
 enum class Fit { kExact, kFraction, kTooLarge };
 
 // quantity * factor, exactly.
-Fit Multiply(const Quantity& quantity, uint64_t factor, unsigned __int128* out) {
+Fit Multiply(const TypedQuantity& quantity, uint64_t factor, unsigned __int128* out) {
   if (quantity.whole.size() > kDigitsMax) return Fit::kTooLarge;
   if (quantity.whole.size() + quantity.fraction.size() > kDigitsMax) return Fit::kFraction;
   unsigned __int128 value = 0;
@@ -158,7 +159,7 @@ Fit Multiply(const Quantity& quantity, uint64_t factor, unsigned __int128* out) 
 
 absl::StatusOr<uint64_t> WholeNumber(const std::string& text, const char* noun, const char* want,
                                      uint64_t (*factor_of)(const std::string&)) {
-  const absl::StatusOr<Quantity> quantity = OneQuantity(text, noun, want);
+  const absl::StatusOr<TypedQuantity> quantity = OneQuantity(text, noun, want);
   if (!quantity.ok()) return quantity.status();
   const uint64_t factor = factor_of(quantity->unit);
   if (factor == 0) {
@@ -174,7 +175,7 @@ absl::StatusOr<uint64_t> WholeNumber(const std::string& text, const char* noun, 
 }
 
 // The number before the unit; infinite when it is beyond a double.
-double Real(const Quantity& quantity) {
+double Real(const TypedQuantity& quantity) {
   double value = 0;
   absl::SimpleAtod(absl::StrCat("0", quantity.whole, ".", quantity.fraction, "0"), &value);
   return value;
@@ -225,7 +226,7 @@ absl::StatusOr<int64_t> ParseDuration(const std::string& text) {
   }
   unsigned __int128 total = 0;
   for (size_t at = 0; at < text.size();) {
-    Quantity part;
+    TypedQuantity part;
     if (!TakeQuantity(text, &at, &part)) {
       return Wrong(absl::StrCat(Quoted(text), " is not a duration"), kWantDuration);
     }
@@ -252,7 +253,7 @@ absl::StatusOr<int64_t> ParseDuration(const std::string& text) {
 }
 
 absl::StatusOr<double> ParseRate(const std::string& text) {
-  absl::StatusOr<Quantity> quantity = OneQuantity(text, "a rate", kWantRate);
+  absl::StatusOr<TypedQuantity> quantity = OneQuantity(text, "a rate", kWantRate);
   if (!quantity.ok()) return quantity.status();
   std::string unit = quantity->unit;
   if (unit.ends_with("/s")) unit.resize(unit.size() - 2);
@@ -313,7 +314,7 @@ absl::StatusOr<std::vector<int>> ParseCpuList(const std::string& text) {
 }
 
 absl::StatusOr<double> ParsePercent(const std::string& text) {
-  absl::StatusOr<Quantity> quantity = OneQuantity(text, "a percentage", kWantPercent);
+  absl::StatusOr<TypedQuantity> quantity = OneQuantity(text, "a percentage", kWantPercent);
   if (!quantity.ok()) return quantity.status();
   if (!quantity->unit.empty() && quantity->unit != "%") {
     return Wrong(absl::StrCat(Quoted(text), " has an unknown unit ", Quoted(quantity->unit)),

@@ -10,4 +10,8 @@ std::string Revision();
 // "0.1.0 (1a2b3c4d5e6f)".
 std::string Version();
 
+// How it was built, and which backends run on this machine, with what of the kernel: lines of
+// "name:" and text, in columns. Asks the kernel, so it opens descriptors for a moment.
+std::string VersionDetails();
+
 }  // namespace cli

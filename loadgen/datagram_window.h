@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "loadgen/request_times.h"
+
 namespace loadgen {
 
 // The requests of one datagram connection: those that wait for a reply, and the last of those that
@@ -24,8 +26,8 @@ class DatagramWindow {
   };
   struct Match {
     Kind kind = Kind::kUnknown;
-    uint64_t number = 0;  // of the request; not for kUnknown
-    int64_t sent_ns = 0;  // kReply and kReordered: when it was sent
+    uint64_t number = 0;      // of the request; not for kUnknown
+    RequestTimes times = {};  // kReply and kReordered
   };
   static constexpr uint32_t kRemembered = 16;  // of each: given up, and answered
 
@@ -41,7 +43,7 @@ class DatagramWindow {
   uint64_t next() const { return next_; }  // the number of the next request
 
   // A request is sent. REQUIRES: waiting() < depth.
-  void Sent(int64_t now_ns) { At(size_++) = {next_++, now_ns}; }
+  void Sent(RequestTimes times) { At(size_++) = {next_++, times}; }
 
   // Finds the request that a datagram answers, for which is_reply(number) is true: among those that
   // wait, starting with the one after the last that was answered; then among those given up, and
@@ -61,14 +63,23 @@ class DatagramWindow {
     return {};
   }
 
-  // Gives up the requests that were sent at sent_ns or before; returns how many they are.
-  uint32_t GiveUp(int64_t sent_ns) {
+  // Gives up the requests that were sent at sent_ns or before, with f(their times); returns how
+  // many they are.
+  template <class F>
+  uint32_t GiveUp(int64_t sent_ns, F&& f) {
     uint32_t count = 0;
-    for (; size_ > 0 && At(0).sent_ns <= sent_ns; ++count) {
+    for (; size_ > 0 && At(0).times.sent_ns <= sent_ns; ++count) {
+      f(At(0).times);
       lost_.Add(At(0).number);
       PopFront();
     }
     return count;
+  }
+
+  // Calls f(its times) for each request that waits.
+  template <class F>
+  void ForEachWaiting(F&& f) const {
+    for (uint32_t i = 0; i < size_; ++i) f(At(i).times);
   }
 
   // Calls f(number) for the requests that a reply may still come for.
@@ -81,7 +92,7 @@ class DatagramWindow {
  private:
   struct Request {
     uint64_t number;
-    int64_t sent_ns;
+    RequestTimes times;
   };
 
   // The last few numbers.
@@ -141,7 +152,7 @@ class DatagramWindow {
     if (!reordered) highest_ = request.number;
     return {.kind = reordered ? Kind::kReordered : Kind::kReply,
             .number = request.number,
-            .sent_ns = request.sent_ns};
+            .times = request.times};
   }
 
   void PopFront() {

@@ -1,86 +1,114 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
-#include <cstring>
+#include <deque>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
 #include "io/event_loop.h"
-#include "loadgen/datagram_window.h"
+#include "loadgen/arrivals.h"
+#include "loadgen/datagram_replies.h"
 #include "loadgen/load.h"
+#include "loadgen/meters.h"
+#include "loadgen/pacer.h"
+#include "loadgen/recorder.h"
+#include "loadgen/request_times.h"
 #include "loadgen/shared.h"
+#include "loadgen/sources.h"
+#include "loadgen/text_client.h"
+#include "loadgen/thoughts.h"
 #include "services/service.h"
-#include "stats/cpu_clock.h"
 
 namespace loadgen {
 
-// One thread of load: a loop's handler that opens its share of the connections, keeps `depth`
-// requests in flight on each (or one a burst, when paced), verifies the replies and measures.
+// One thread of load: a loop's handler that opens its share of the connections, sends requests on
+// them, verifies the replies and measures.
 //
 // Its life: opening (each connection sends one request; it counts when that is answered) -> warm-up
 // -> measuring -> draining (the last replies) -> closing (FIN, and nothing more may come) -> done.
 // With a number of requests to send instead of a duration, there is neither opening nor warm-up.
+//
+// In closed loop each reply brings the next request, after a time to think. In open loop a schedule
+// says when requests are due; each goes to the connection that has been free for longest, and waits
+// where none is. Nothing is queued for that: the schedule is asked for its next request only when
+// it can be sent, so a run that is overloaded needs no memory for what it is behind.
+//
+// A connection may be there for one request only (greet, and Workload::kConnect): then connecting
+// is a part of the request, and a new connection takes the place of the old one.
 //
 // A sink's request is complete, and counts as answered, when the kernel has all of it; that the
 // server took them shows in the FIN with which it answers ours. A source is sent nothing: each
 // message_bytes bytes of it are a reply, and a window that ends resets its connections. Neither has
 // a latency.
 //
-// Where the transport keeps messages, a request is one. Over datagrams a request without a reply is
-// given up when reply_timeout_ns has passed, or up to a quarter more, and the next one takes its
-// place; a connection that never had a reply is asked again until it is to be open. A datagram that
-// is no reply to any request of its connection is corrupt, and answers none.
+// Where the transport keeps messages, a request is one. A request without a reply is given up when
+// reply_timeout_ns has passed, or up to a quarter more: over datagrams the next one takes its
+// place, and a connection that never had a reply is asked again until it is to be open; on a stream
+// the connection is reset, for its replies couldn't be told apart any more. A datagram that is no
+// reply to any request of its connection is corrupt, and answers none.
 template <class Backend, class Service>
 class Generator {
  public:
   using Loop = typename Backend::template Loop<Generator>;
   using Client = typename Service::Client;
 
-  Generator(const LoadOptions& options, Load::Shared& shared, uint32_t thread)
-      : options_(options),
+  Generator(Load::Shared& shared, Load::Class& load, uint32_t thread, uint32_t wake)
+      : options_(load.options),
         shared_(shared),
+        load_(load),
         thread_(thread),
-        out_(shared.results[thread].result),
-        connections_(Share(options.connections)),
-        budget_(Share(options.requests)),
-        messages_(options.at.keeps_messages()),
-        datagrams_(options.at.is_datagram()),
-        client_({.message_bytes = options.message_bytes,
-                 .text = options.reply_text,
-                 .delay = options.delay}),
-        loop_(*this, options.loop) {
-    sessions_.resize(connections_);
-    if (datagrams_) windows_.resize(connections_);
-    if (!datagrams_) times_.resize(static_cast<size_t>(connections_) * options.depth);
+        wake_(wake),
+        out_(load.results[thread].result),
+        recorder_(options_, out_, load.outboxes[thread]),
+        connections_(Share(options_.connections)),
+        budget_(Share(options_.requests)),
+        open_loop_(options_.open_loop()),
+        one_each_(kExchange == Exchange::kGreeting || options_.workload == Workload::kConnect),
+        messages_(options_.at.keeps_messages()),
+        datagrams_(options_.at.is_datagram()),
+        varies_(options_.sizes.varies()),
+        client_(MakeClient(options_)),
+        times_(options_.depth),
+        pacer_(options_, thread, out_.schedule),
+        thoughts_(options_.think, options_.seed ^ (uint64_t{thread} << 48)),
+        loop_(*this, options_.loop) {
+    GrowTo(connections_);
   }
 
-  absl::Status Open() { return loop_.Open(); }
+  absl::Status Open() {
+    const absl::Status planned = sources_.Plan(options_, thread_, one_each_, Now());
+    return planned.ok() ? loop_.Open() : planned;
+  }
 
   void Run() {
     {
       const std::lock_guard lock(shared_.mutex);
-      shared_.wakes[thread_] = [this] { loop_.Wake(); };
+      shared_.wakes[wake_] = [this] { loop_.Wake(); };
     }
-    connect_deadline_ = Now() + options_.connect_timeout_ns;
+    opening_began_ = Now();
+    connect_deadline_ = opening_began_ + options_.connect_timeout_ns;
     if (ByCount()) {
       out_.connections.requested = connections_;
-      Begin(Now());
-      SetPhase(Phase::kMeasuring);
+      PlanWindow(opening_began_);
+      Begin(opening_began_);
     }
-    absl::Status& status = shared_.results[thread_].status;
+    absl::Status& status = load_.results[thread_].status;
     while (status.ok() && phase_ != Phase::kDone) {
       const int64_t wait = Step(Now());
-      status = loop_.RunOnce(io::Nanos(wait));
+      status = loop_.RunOnce(io::Nanos(options_.spin ? 0 : wait));
       Publish();
     }
-    if (measuring_) Finish(Now());
+    if (recorder_.measuring()) Finish(Now());
+    recorder_.Finish();
     phase_ = Phase::kDone;
     {
       const std::lock_guard lock(shared_.mutex);
-      shared_.wakes[thread_] = [] {};
+      shared_.wakes[wake_] = [] {};
     }
     loop_.Shutdown();
     Conclude();
@@ -91,17 +119,28 @@ class Generator {
   // --- the loop's callbacks ---------------------------------------------------------------------
 
   void OnOpen(Loop&, io::Connection& c) noexcept {
+    const int64_t now = Now();
     --connecting_;
     ++open_;
     ++out_.connections.opened;
     Session& session = sessions_[c.index];
     session.open = true;
+    session.connecting = false;
+    out_.connect.Record(now - session.since_ns);
     client_.OnOpen(session.service, c.tag);
+    if (one_each_) return OpenForOne(c, session);
     if constexpr (!kAsked) {
-      session.in_flight = 1;  // the greeting; its time runs from the connect. Or a first reply
+      session.in_flight = 1;  // a source's first reply
       ++in_flight_;
     } else {
-      Owe(session, phase_ == Phase::kOpening ? 1 : options_.pace > 0 ? 0 : options_.depth);
+      session.since_ns = 0;
+      if (phase_ == Phase::kOpening) {
+        Owe(session, 1);
+      } else if (open_loop_) {
+        Offer(c.index, session, now);
+      } else {
+        Owe(session, options_.depth);
+      }
       TrySend(c, session);
     }
   }
@@ -110,6 +149,11 @@ class Generator {
     const int64_t now = Now();
     Session& session = sessions_[c.index];
     received_bytes_ += in.size();
+    recorder_.Bytes(in.size());
+    if (!session.heard) [[unlikely]]
+      HearFirst(session, now);
+    if (c.received_at_ns != 0) [[unlikely]]
+      SampleWait(c, session, now);
     if constexpr (kMatched) {
       if (datagrams_) [[unlikely]]
         return OnReply(c, session, in, now);
@@ -119,29 +163,26 @@ class Generator {
       NoteCorruption(c, session, got);
     uint32_t replies = got.replies;
     if constexpr (kExchange == Exchange::kSource) return Came(session, replies);
-    if constexpr (kExchange == Exchange::kSink) {
-      out_.errors.surplus += replies;
-      loop.Abort(c);
-      return;
-    }
-    if (replies > session.in_flight) [[unlikely]] {
-      out_.errors.surplus += replies - session.in_flight;
-      replies = session.in_flight;
+    if (replies > session.in_flight || (kExchange == Exchange::kSink && replies > 0)) [[unlikely]] {
+      const uint32_t expected = kExchange == Exchange::kSink ? 0 : session.in_flight;
+      out_.errors.surplus += replies - expected;
+      NoteFailure(Failure::Kind::kSurplus, 0, c, session, replies - expected);
+      session.failed = true;
+      replies = expected;
       loop.Abort(c);
     }
-    for (uint32_t i = 0; i < replies; ++i) Answered(c, session, now);
-    if constexpr (kExchange == Exchange::kGreeting) return;
-    if (replies == 0) return;
-    if (Renewing()) Owe(session, replies);
-    TrySend(c, session);  // paced: what a late reply held up
+    if constexpr (kExchange != Exchange::kSink) {
+      for (uint32_t i = 0; i < replies; ++i) AnsweredOldest(c, session, now);
+      if (replies > 0) GoOn(c, session, replies, now);
+    }
   }
 
   void OnEnd(Loop& loop, io::Connection& c) noexcept {
     Session& session = sessions_[c.index];
-    const bool expected =
-        phase_ == Phase::kClosing || (kExchange == Exchange::kGreeting && session.in_flight == 0);
+    const bool expected = phase_ >= Phase::kClosing || (one_each_ && session.in_flight == 0);
     if (!expected && !session.failed) {
       ++out_.errors.closed_by_server;
+      NoteFailure(Failure::Kind::kClosed, 0, c, session);
       session.failed = true;
     }
     loop.Close(c);
@@ -153,24 +194,35 @@ class Generator {
     if constexpr (kExchange == Exchange::kSink) {
       if (session.unsent == 0) Taken(session);
     }
+    if (open_loop_ && session.unsent == 0) Offer(c.index, session, 0);
     TrySend(c, session);
   }
 
   void OnClose(Loop&, io::Connection& c, int error) noexcept {
     Session& session = sessions_[c.index];
     session.open ? --open_ : --connecting_;
+    if (GiveBackSource(c, session, error)) return;
     if (error != 0 && phase_ != Phase::kDone) {
       out_.errors.by_errno.Add(error);
       if (!session.open) ++out_.errors.connect_failed;
+      NoteFailure(session.open ? Failure::Kind::kBroken : Failure::Kind::kConnect, error, c,
+                  session);
+      session.failed = true;
     }
-    if (!session.begun && unbegun_ > 0) --unbegun_;
-    if (phase_ != Phase::kDone) out_.lost_requests += session.in_flight;
+    if (!session.begun && unbegun_ > 0) {
+      --unbegun_;
+      if (open_loop_ && ByCount()) OfferAll();  // what was kept for it is the others' now
+    }
+    if (phase_ < Phase::kClosing) {
+      out_.lost_requests += session.in_flight;
+      CensorAll(c.index, session, Now());
+    }
     in_flight_ -= session.in_flight;
     owed_ -= session.owed;
-    requests_by_connection_.push_back(session.requests);
-    const bool greeted = kExchange == Exchange::kGreeting && session.answered && error == 0;
+    if (!one_each_) requests_by_connection_.push_back(session.requests);
+    const bool failed = session.failed || (one_each_ && !session.answered);
     session = {};
-    if (greeted && Now() < phase_end_) ++to_open_;
+    Replace(failed);
   }
 
  private:
@@ -187,21 +239,39 @@ class Generator {
 
   struct Session {
     typename Client::Session service;
-    uint64_t requests = 0;   // answered, in the window
-    uint64_t unsent = 0;     // bytes of requests begun, that the loop has not been given
+    uint64_t requests = 0;  // answered, in the window
+    uint64_t number = 0;    // requests begun
+    uint64_t unsent = 0;    // bytes of requests begun, that the loop has not been given
+    int64_t since_ns = 0;   // when connecting began; later, when the first request was sent
+    int64_t due_ns = 0;     // one_each_: when its request was due
+    uint32_t generation = 0;
     uint32_t owed = 0;       // requests to begin
     uint32_t in_flight = 0;  // begun, not answered
     uint32_t oldest = 0;     // its place in the connection's times
-    bool open = false, begun = false, answered = false;
+    bool connecting = false, open = false, begun = false, answered = false, heard = false;
     bool sending = false, failed = false, corrupt = false;
+    bool listed = false;  // among the free ones of pacer_
   };
 
   static constexpr uint32_t kConnectsInFlight =
       256;  // no more: a backlog is to fill, not to overflow
-  static constexpr size_t kCorruptionsKept = 8;
-  static constexpr int64_t kClosingNs = 1'000'000'000;
-  static constexpr int64_t kGlanceNs = 1'000'000;  // while waiting for other threads
-  static constexpr int kSweeps = 4;                // for overdue replies, in reply_timeout_ns
+  static constexpr size_t kCorruptionsKept = 8, kFailuresKept = 8;
+  static constexpr int64_t kClosingNs = 1'000'000'000, kClosingEachNs = 100'000;
+  static constexpr int64_t kGlanceNs = 1'000'000;         // while waiting for other threads
+  static constexpr int64_t kReplaceAfterNs = 10'000'000;  // one_each_: what failed
+  static constexpr int kSweeps = 4;  // for overdue replies, in reply_timeout_ns
+  static constexpr size_t kTcpSampled = 64;
+
+  static Client MakeClient(const LoadOptions& options) {
+    if constexpr (std::is_constructible_v<Client, const TextOptions&>) {
+      return Client(options.text);
+    } else {
+      return Client({.message_bytes = options.message_bytes,
+                     .sizes = options.sizes,
+                     .text = options.reply_text,
+                     .delay = options.delay});
+    }
+  }
 
   bool ByCount() const { return options_.requests > 0; }
 
@@ -210,17 +280,24 @@ class Generator {
     return all / options_.threads + (thread_ < all % options_.threads ? 1 : 0);
   }
 
+  void GrowTo(size_t slots) {
+    if (slots <= sessions_.size()) return;
+    sessions_.resize(slots);
+    if (datagrams_) windows_.resize(slots);
+    if (!datagrams_) times_.Resize(slots);
+  }
+
   void SetPhase(Phase phase) {
     phase_ = phase;
     const int shown = phase == Phase::kOpening     ? 0
                       : phase == Phase::kWarmup    ? 1
                       : phase == Phase::kMeasuring ? 2
                                                    : 3;
-    shared_.progress[thread_].phase.store(shown, std::memory_order_relaxed);
+    load_.progress[thread_].phase.store(shown, std::memory_order_relaxed);
   }
 
   void Publish() {
-    ThreadProgress& progress = shared_.progress[thread_];
+    ThreadProgress& progress = load_.progress[thread_];
     progress.requests.store(out_.requests_total, std::memory_order_relaxed);
     progress.open.store(open_, std::memory_order_relaxed);
   }
@@ -229,12 +306,10 @@ class Generator {
 
   // Does what is due; returns how long the loop may wait.
   int64_t Step(int64_t now) {
+    recorder_.Tick(now, open_, loop_.counters().sent_bytes);
     if (!opened_first_) OpenFirst();
-    if (shared_.interrupted.load(std::memory_order_relaxed) && phase_ < Phase::kDraining) {
-      out_.interrupted = true;
-      EndWindow(now);
-    }
-    if (to_open_ > 0 && phase_ < Phase::kDraining) OpenMore();
+    if (phase_ < Phase::kDraining) CheckStop(now);
+    if (phase_ < Phase::kDraining) OpenMore(now);
     if (now >= NextSweep()) Sweep(now);
     const Phase before = phase_;
     int64_t wait = 0;
@@ -243,13 +318,13 @@ class Generator {
         wait = StepOpening(now);
         break;
       case Phase::kWarmup:
-        StepWarmup(now);
+        wait = StepWarmup(now);
         break;
       case Phase::kMeasuring:
-        StepMeasuring(now);
+        if (now >= phase_end_ || AllDone() || Idle()) EndWindow(now);
         break;
       case Phase::kDraining:
-        if ((in_flight_ == 0 && owed_ == 0) || now >= drain_deadline_ || Idle()) StartClosing(now);
+        if (Drained(now) || now >= drain_deadline_ || Idle()) StartClosing(now);
         break;
       case Phase::kClosing:
         StepClosing(now);
@@ -258,44 +333,76 @@ class Generator {
         break;
     }
     if (phase_ != before) return 0;  // the next phase has its say before the loop sleeps
-    if (phase_ == Phase::kOpening) return std::clamp<int64_t>(NextSweep() - now, 0, wait);
-    if (options_.pace > 0 && phase_ < Phase::kDraining) Burst(now);
-    return std::max<int64_t>(0, std::min(NextDeadline(), NextSweep()) - Now());
+    int64_t next = std::min({NextSweep(), NextConnect(now), recorder_.NextTick()});
+    if (phase_ == Phase::kOpening) return std::clamp<int64_t>(next - now, 0, wait);
+    if (phase_ < Phase::kClosing) {
+      ThinkOver(now);
+      Dispatch(now);
+      next = std::min(next, thoughts_.Next());
+      if (CanTake() && now < sends_end_) next = std::min(next, NextDue());
+    }
+    return std::clamp<int64_t>(std::min(next, NextDeadline()) - Now(), 0, wait > 0 ? wait : kNever);
   }
 
-  void StepWarmup(int64_t now) {
-    if (Idle()) return EndWindow(now);  // every connection is gone
-    if (now < window_begin_) return;
-    Begin(now);
-    SetPhase(Phase::kMeasuring);
+  void CheckStop(int64_t now) {
+    const bool interrupted = shared_.interrupted.load(std::memory_order_relaxed);
+    const bool too_many = options_.errors_max > 0 &&
+                          load_.errors.load(std::memory_order_relaxed) > options_.errors_max;
+    if (!interrupted && !too_many) return;
+    out_.interrupted = interrupted;
+    out_.too_many_errors = too_many;
+    pacer_.EndAt(now);
+    EndWindow(now);
   }
 
-  void StepMeasuring(int64_t now) {
-    if (now >= phase_end_ || AllDone() || Idle()) EndWindow(now);
+  int64_t StepWarmup(int64_t now) {
+    if (Idle()) {  // every connection is gone
+      EndWindow(now);
+      return 0;
+    }
+    if (window_begin_ == 0) {
+      const int64_t begin = shared_.WindowBegin(now);
+      if (begin == 0) return kGlanceNs * 10;
+      PlanWindow(begin);
+    }
+    if (now >= window_begin_) Begin(now);
+    return 0;
   }
 
-  bool Idle() const { return open_ == 0 && connecting_ == 0 && to_open_ == 0; }
+  bool Idle() const {
+    const bool more = phase_ == Phase::kWarmup || NextDue() != kNever;
+    if (pacer_.vacant() > 0 && more) return false;
+    return open_ == 0 && connecting_ == 0 && to_open_ == 0 && reopen_.empty();
+  }
 
   // By count: nothing is left to begin, and nothing under way.
   bool AllDone() const {
-    if constexpr (kExchange == Exchange::kSource) return ByCount() && budget_ == 0;
-    const bool renews = options_.pace > 0 || kExchange == Exchange::kGreeting;  // by itself
-    if (!ByCount() || (budget_ > 0 && renews)) return false;
-    return owed_ == 0 && in_flight_ == 0 && connecting_ == 0 && to_open_ == 0;
+    if (!ByCount())
+      return open_loop_ && NextDue() == kNever && in_flight_ == 0 && phase_end_ == kNever;
+    if constexpr (kExchange == Exchange::kSource) return budget_ == 0;
+    const bool goes_on = open_loop_ || one_each_ || !thoughts_.empty() || !reopen_.empty();
+    if (budget_ > 0 && goes_on) return false;
+    return owed_ == 0 && in_flight_ == 0 && connecting_ == 0 && (budget_ == 0 || to_open_ == 0);
+  }
+
+  bool Drained(int64_t now) const {
+    if (one_each_ && connecting_ > 0) return false;
+    const bool sends = open_loop_ && now < sends_end_ && NextDue() != kNever;
+    return in_flight_ == 0 && owed_ == 0 && !sends;
   }
 
   int64_t NextDeadline() const {
     switch (phase_) {
       case Phase::kWarmup:
-        return std::min(window_begin_, NextBurst());
+        return window_begin_ == 0 ? kNever : window_begin_;
       case Phase::kMeasuring:
-        return std::min(phase_end_, NextBurst());
+        return phase_end_;
       case Phase::kDraining:
         return drain_deadline_;
       case Phase::kClosing:
         return closing_deadline_;
       default:
-        return INT64_MAX / 2;
+        return kNever;
     }
   }
 
@@ -303,25 +410,48 @@ class Generator {
     opened_first_ = true;
     if (!ByCount()) out_.connections.requested = connections_;
     to_open_ = unbegun_ = connections_;
+    if (one_each_ && open_loop_ && ByCount()) {
+      pacer_.AddVacant(std::exchange(to_open_, 0), Now());
+    }
   }
 
   int64_t StepOpening(int64_t now) {
     if (!waiting_) {
-      const bool all = to_open_ == 0 && connecting_ == 0 && in_flight_ == 0 && owed_ == 0;
-      if (!all && now < connect_deadline_)
+      const bool all =
+          to_open_ == 0 && connecting_ == 0 && in_flight_ == 0 && owed_ == 0 && reopen_.empty();
+      if (!all && now < connect_deadline_) {
         return std::min(kGlanceNs * 100, connect_deadline_ - now);
+      }
       if (now >= connect_deadline_) {
-        out_.errors.connect_timed_out += connecting_ + to_open_;
+        const uint64_t late = connecting_ + to_open_ + reopen_.size();
+        out_.errors.connect_timed_out += late;
+        CountErrors(late);
         to_open_ = 0;
+        reopen_.clear();
       }
       waiting_ = true;
+      out_.opening_s = (now - opening_began_) / 1e9;
       shared_.Opened();
     }
     const int64_t start = shared_.start_at.load(std::memory_order_acquire);
     if (start == 0) return kGlanceNs;
-    PlanWindow(start, start + options_.warmup_ns);
+    StartWarmup(start);
+    return 0;
+  }
+
+  void StartWarmup(int64_t start) {
+    warmup_began_ = start;
     SetPhase(Phase::kWarmup);
-    if (options_.pace == 0 && kAsked) {
+    const int64_t begin = shared_.WindowBegin(start);
+    if (begin != 0) PlanWindow(begin);
+    if (one_each_) {
+      if (open_loop_) pacer_.AddVacant(resting_, start);
+      if (!open_loop_) to_open_ = resting_;
+      resting_ = 0;
+    }
+    if (open_loop_) {
+      pacer_.StartWarmup(start, window_begin_ != 0 ? window_begin_ : kNever);
+    } else if (kAsked && !one_each_) {
       loop_.ForEachConnection([this](io::Connection& c) {
         Session& session = sessions_[c.index];
         if (!session.open || session.in_flight > 0) return;
@@ -329,68 +459,77 @@ class Generator {
         TrySend(c, session);
       });
     }
-    return 0;
   }
 
-  // When bursts and the window begin and end. The window of a paced run holds whole bursts: half of
-  // one more or less would be an error of its own in the rate.
-  void PlanWindow(int64_t start, int64_t earliest_begin) {
-    window_begin_ = earliest_begin;
+  // The window of bursts holds whole ones: half of one more or less would be an error of its own in
+  // the rate.
+  void PlanWindow(int64_t begin) {
+    window_begin_ = begin;
+    pacer_.EndWarmupAt(begin);
     int64_t length = options_.duration_ns;
-    if (options_.pace > 0) {
-      burst_interval_ = options_.connections / options_.pace * 1e9;
-      burst_first_ = start + burst_interval_ * thread_ / options_.threads;
-      const double first =
-          std::max(0.0, std::ceil((earliest_begin - burst_first_) / burst_interval_));
-      window_begin_ = burst_first_ + static_cast<int64_t>(first * burst_interval_);
-      const double bursts = std::max(1.0, std::round(length / burst_interval_));
-      length = static_cast<int64_t>(bursts * burst_interval_);
+    if (open_loop_ && options_.arrivals == Arrivals::kBursts) {
+      const double interval =
+          options_.connections / options_.rate.segments.front().begin_rate * 1e9;
+      length = static_cast<int64_t>(std::max(1.0, std::round(length / interval)) * interval);
     }
     phase_end_ = window_begin_ + length;
   }
 
   void Begin(int64_t now) {
-    measuring_ = true;
+    recorder_.Begin(window_begin_, phase_end_, now);
     begun_at_ = now;
-    if (ByCount()) PlanWindow(now, now);
-    cpu_before_ = stats::ThreadCpuNanos();
-    calls_before_ = loop_.counters().system_calls;
-    if (thread_ == 0 && options_.server_pid > 0) server_cpu_before_ = ServerCpu();
+    if (warmup_began_ > 0) out_.warmup_s = (now - warmup_began_) / 1e9;
+    if (open_loop_) pacer_.StartWindow(window_begin_, phase_end_);
+    meters_.Begin(loop_.counters(), received_bytes_, thread_ == 0 ? options_.server_pid : 0);
+    SetPhase(Phase::kMeasuring);
   }
 
   void Finish(int64_t now) {
-    measuring_ = false;
+    recorder_.End(now);
     out_.duration_s = (now - begun_at_) / 1e9;
     out_.throughput_rps = out_.duration_s > 0 ? out_.requests / out_.duration_s : 0;
-    out_.cpu_ns = stats::ThreadCpuNanos() - cpu_before_;
-    out_.system_calls = loop_.counters().system_calls - calls_before_;
-    if (server_cpu_before_ >= 0) {
-      const int64_t after = ServerCpu();
-      if (after >= 0) out_.server_cpu_ns = after - server_cpu_before_;
-    }
+    meters_.End(loop_.counters(), received_bytes_, &out_);
+    if (thread_ == 0 && options_.at.transport() == io::Transport::kTcp) SampleTcp();
   }
 
-  int64_t ServerCpu() const {
-    const auto cpu = stats::ProcessTreeCpuNanos(options_.server_pid);
-    return cpu.ok() ? *cpu : -1;
+  void SampleTcp() {
+    std::vector<int> fds;
+    const uint32_t step = std::max<uint32_t>(1, open_ / kTcpSampled);
+    uint32_t place = 0;
+    loop_.ForEachConnection([&](io::Connection& c) {
+      if (!sessions_[c.index].open || place++ % step != 0 || fds.size() >= kTcpSampled) return;
+      const int fd = loop_.fd(c);
+      if (fd >= 0) fds.push_back(fd);
+    });
+    out_.tcp = stats::SampleTcp(fds);
   }
 
   void EndWindow(int64_t now) {
-    if (measuring_) Finish(now);
+    if (recorder_.measuring()) Finish(now);
     to_open_ = 0;
+    reopen_.clear();
+    thoughts_.Clear();
+    pacer_.EndAt(ByCount() ? 0 : now);
     loop_.ForEachConnection([this](io::Connection& c) {
       owed_ -= sessions_[c.index].owed;
       sessions_[c.index].owed = 0;
     });
     SetPhase(Phase::kDraining);
     drain_deadline_ = now + options_.drain_timeout_ns;
+    sends_end_ = now + options_.drain_timeout_ns / 2;  // what went out later had no time to answer
     if (datagrams_) drain_deadline_ += 2 * options_.reply_timeout_ns;  // all are answered, or lost
   }
 
   void StartClosing(int64_t now) {
-    out_.errors.unanswered += in_flight_;
+    const uint64_t unanswered = in_flight_ + (one_each_ ? connecting_ : 0);
+    out_.errors.unanswered += unanswered;
+    CountErrors(unanswered);
+    for (uint32_t i = 0; unanswered > 0 && i < sessions_.size(); ++i) {
+      CensorAll(i, sessions_[i], now);
+    }
+    if (open_loop_) pacer_.CountUnsent(now, recorder_);
     SetPhase(Phase::kClosing);
-    closing_deadline_ = now + kClosingNs;
+    closing_deadline_ = now + kClosingNs + kClosingEachNs * open_;
     if constexpr (kExchange == Exchange::kSink) {  // whose FIN stands for an answer
       closing_deadline_ = std::max(closing_deadline_, drain_deadline_);
     }
@@ -401,12 +540,15 @@ class Generator {
   }
 
   void StepClosing(int64_t now) {
-    if (!Idle() && now < closing_deadline_) return;
+    if (!(open_ == 0 && connecting_ == 0) && now < closing_deadline_) return;
     if constexpr (kExchange == Exchange::kSink) {  // those without a FIN, not counted for more yet
       loop_.ForEachConnection([this](io::Connection& c) {
         const Session& session = sessions_[c.index];
         const bool fin_due = session.open && !datagrams_;
-        if (fin_due && session.in_flight == 0) ++out_.errors.unanswered;
+        if (fin_due && session.in_flight == 0) {
+          ++out_.errors.unanswered;
+          CountErrors(1);
+        }
       });
     }
     phase_ = Phase::kDone;
@@ -420,41 +562,112 @@ class Generator {
     if constexpr (requires { client_.OnLost(uint64_t{}); }) {
       client_.OnLost(out_.datagrams.lost - out_.datagrams.late);
     }
-    shared_.results[thread_].requests_by_connection = std::move(requests_by_connection_);
+    load_.results[thread_].requests_by_connection = std::move(requests_by_connection_);
   }
 
   // --- connections ------------------------------------------------------------------------------
 
-  void OpenMore() {
-    for (; to_open_ > 0 && connecting_ < kConnectsInFlight; --to_open_) {
-      if (kExchange == Exchange::kGreeting && ByCount()) {  // the connection is the request
+  int64_t NextConnect(int64_t now) const {
+    if (phase_ >= Phase::kDraining) return kNever;
+    int64_t next = reopen_.empty() ? kNever : reopen_.front();
+    if (to_open_ > 0 && connecting_ < kConnectsInFlight) {
+      next = std::min(next, std::max(now, ConnectDue()));
+    }
+    return next;
+  }
+
+  // When the next connection may be opened.
+  int64_t ConnectDue() const {
+    if (options_.connect_rate <= 0 || one_each_) return 0;
+    const double each = 1e9 * options_.threads / options_.connect_rate;
+    return opening_began_ + static_cast<int64_t>(each * connects_);
+  }
+
+  void OpenMore(int64_t now) {
+    for (; !reopen_.empty() && reopen_.front() <= now; reopen_.pop_front()) ++to_open_;
+    for (; to_open_ > 0 && connecting_ < kConnectsInFlight && ConnectDue() <= now; --to_open_) {
+      if (one_each_ && ByCount()) {  // the connection is the request
         if (budget_ == 0) {
           to_open_ = 0;
           return;
         }
         --budget_;
       }
-      const uint64_t number = static_cast<uint64_t>(next_number_++) * options_.threads + thread_;
-      const auto connection = loop_.Connect(options_.at, number);
-      if (!connection.ok()) {
-        out_.problem = std::string(connection.status().message());
-        ++out_.errors.service;
-        to_open_ = 0;
-        return;
+      if (!OpenOne(0)) return;
+    }
+  }
+
+  // Starts to connect; `due_ns` is when the request that it is for was due, 0: now.
+  bool OpenOne(int64_t due_ns) {
+    const uint64_t number = static_cast<uint64_t>(next_number_++) * options_.threads + thread_;
+    const uint32_t every = options_.timestamp_every;
+    const int64_t now = Now();
+    const auto connection = sources_.Connect(
+        loop_, options_.at, number,
+        {.receive_timestamps = kTimed && every > 0 && (number / options_.threads) % every == 0});
+    if (!connection.ok()) {
+      out_.problem = std::string(connection.status().message());
+      ++out_.errors.service;
+      CountErrors(1);
+      to_open_ = 0;
+      return false;
+    }
+    ++connecting_;
+    ++connects_;
+    const uint32_t index = (*connection)->index;
+    GrowTo(index + 1);
+    Session& session = sessions_[index];
+    session = {};
+    session.generation = (*connection)->generation;
+    session.connecting = true;
+    session.since_ns = now;
+    session.due_ns = due_ns == 0 ? now : due_ns;
+    if (datagrams_) windows_[index].Reset(options_.depth);
+    return true;
+  }
+
+  // The connection is gone. Returns whether it never was, because its source was taken: then
+  // another is tried.
+  bool GiveBackSource(const io::Connection& c, Session& session, int error) {
+    const bool taken =
+        sources_.chosen() && error == EADDRNOTAVAIL && !session.open && phase_ < Phase::kDraining;
+    sources_.Return(c.index, taken);
+    if (!taken) return false;
+    session = {};
+    ++to_open_;
+    return true;
+  }
+
+  // It is open, for one request.
+  void OpenForOne(io::Connection& c, Session& session) {
+    if constexpr (kTimed) {
+      session.in_flight = 1;
+      ++in_flight_;
+      times_.At(c.index, 0, 0) = {session.due_ns, session.since_ns};
+      if constexpr (kExchange == Exchange::kRequestReply) {
+        session.begun = true;
+        session.unsent = NextBytes(c, session);
+        TrySend(c, session);
       }
-      ++connecting_;
-      const uint32_t index = (*connection)->index;
-      if (index >= sessions_.size()) {
-        sessions_.resize(index + 1);
-        if (datagrams_) windows_.resize(index + 1);
-        if (!datagrams_) times_.resize(static_cast<size_t>(index + 1) * options_.depth);
-      }
-      sessions_[index] = {};
-      if (datagrams_) {
-        windows_[index].Reset(options_.depth);
-      } else {
-        times_[static_cast<size_t>(index) * options_.depth] = Now();
-      }
+    }
+  }
+
+  // A connection is gone: what takes its place?
+  void Replace(bool failed) {
+    if (phase_ >= Phase::kDraining) return;
+    const int64_t now = Now();
+    if (!one_each_) {
+      if (failed && options_.reconnect_ns >= 0) reopen_.push_back(now + options_.reconnect_ns);
+      return;
+    }
+    if (phase_ == Phase::kOpening) {
+      ++resting_;
+    } else if (open_loop_) {
+      pacer_.AddVacant(1, now);
+    } else if (failed) {
+      reopen_.push_back(now + std::max(kReplaceAfterNs, options_.reconnect_ns));
+    } else if (now < phase_end_) {
+      ++to_open_;
     }
   }
 
@@ -469,7 +682,7 @@ class Generator {
   }
 
   uint64_t TakeBudget(Session& session, uint64_t count) {
-    if (!session.begun) --unbegun_;
+    if (!session.begun && unbegun_ > 0) --unbegun_;
     session.begun = true;
     count = std::min(count, budget_ - std::min<uint64_t>(budget_, unbegun_));
     budget_ -= count;
@@ -478,7 +691,24 @@ class Generator {
 
   // Whether an answer brings the next request.
   bool Renewing() const {
-    return (phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring) && options_.pace <= 0;
+    return !open_loop_ && !one_each_ && (phase_ == Phase::kWarmup || phase_ == Phase::kMeasuring);
+  }
+
+  // Replies came: now the connection can take more requests.
+  void GoOn(io::Connection& c, Session& session, uint32_t replies, int64_t now) {
+    if (one_each_) {
+      if (kExchange != Exchange::kGreeting && session.in_flight == 0) loop_.Close(c);
+      return;
+    }
+    if (open_loop_) {
+      Offer(c.index, session, now);
+      if (NextDue() <= now) Dispatch(now);  // it waited for a connection
+    } else if (thoughts_.any()) {
+      for (uint32_t i = 0; i < replies; ++i) thoughts_.Begin(c.index, c.generation, now);
+    } else if (Renewing()) {
+      Owe(session, replies);
+    }
+    TrySend(c, session);
   }
 
   void TrySend(io::Connection& c, Session& session) {
@@ -490,59 +720,84 @@ class Generator {
     loop_.SendStable(c, out);
   }
 
+  // The size of the next request of a connection.
+  uint64_t NextBytes(const io::Connection& c, Session& session) {
+    const uint64_t number = session.number++;
+    return varies_ ? options_.sizes.At(c.tag, number) : options_.message_bytes;
+  }
+
   // Begins as many of the owed requests as may be in flight, and go out in one send.
   bool BeginRequests(io::Connection& c, Session& session) {
     constexpr uint64_t kSendBytesMax = 1 << 20;
     uint64_t count = std::min(session.owed, options_.depth - session.in_flight);
     if (count == 0) return false;
-    if (messages_) {
+    if (messages_ || varies_) {
       count = 1;
     } else if (count > 1) {
       count = std::min(count, std::max<uint64_t>(1, kSendBytesMax / options_.message_bytes));
     }
-    if (kMatched && datagrams_) {
-      windows_[c.index].Sent(Now());
-      ++session.in_flight;
-    } else if constexpr (kTimed) {
-      const int64_t now = Now();
-      int64_t* times = &times_[static_cast<size_t>(c.index) * options_.depth];
-      for (uint64_t i = 0; i < count; ++i) {
-        const uint32_t at = session.oldest + session.in_flight++;
-        times[at < options_.depth ? at : at - options_.depth] = now;
-      }
-    } else {
-      session.in_flight += count;
-    }
-    in_flight_ += count;
+    const int64_t now = kTimed || session.since_ns == 0 ? Now() : 0;
+    for (uint64_t i = 0; i < count; ++i) NoteSent(c, session, {now, now});
     session.owed -= count;
     owed_ -= count;
-    session.unsent = count * options_.message_bytes;
+    session.unsent = NextBytes(c, session);
+    session.unsent *= count;
+    session.number += count - 1;
     return true;
   }
 
-  void Answered(io::Connection& c, Session& session, int64_t now) {
-    const int64_t sent = times_[static_cast<size_t>(c.index) * options_.depth + session.oldest];
-    if (++session.oldest == options_.depth) session.oldest = 0;
-    Answered(session, now - sent);
+  void NoteSent(io::Connection& c, Session& session, RequestTimes times) {
+    if (session.since_ns == 0) session.since_ns = times.sent_ns;
+    if (kMatched && datagrams_) {
+      windows_[c.index].Sent(times);
+    } else if constexpr (kTimed) {
+      times_.At(c.index, session.oldest, session.in_flight) = times;
+    }
+    ++session.in_flight;
+    ++in_flight_;
   }
 
-  // The oldest request on the connection, or any over datagrams, was answered after so long.
-  void Answered(Session& session, int64_t latency_ns) {
+  void AnsweredOldest(io::Connection& c, Session& session, int64_t now) {
+    const RequestTimes times = times_.At(c.index, session.oldest, 0);
+    if (++session.oldest == options_.depth) session.oldest = 0;
+    Answered(session, times, now);
+  }
+
+  // The oldest request on the connection, or any over datagrams, was answered.
+  void Answered(Session& session, const RequestTimes& times, int64_t now) {
     --session.in_flight;
     --in_flight_;
     ++out_.requests_total;
     NoteAnswer(session);
-    if constexpr (requires { client_.OnLatency(latency_ns); }) client_.OnLatency(latency_ns);
-    if (!measuring_) return;
-    ++out_.requests;
-    ++session.requests;
-    out_.latency.Record(latency_ns);
+    if (phase_ == Phase::kClosing) return;  // it was censored as unanswered
+    if constexpr (requires { client_.OnLatency(int64_t{}); }) {
+      client_.OnLatency(now - times.sent_ns);
+    }
+    if (recorder_.measuring()) ++session.requests;
+    recorder_.Answered(times, now);
   }
 
   void NoteAnswer(Session& session) {
     if (session.answered) return;
     session.answered = true;
     ++out_.connections.answered;
+  }
+
+  void HearFirst(Session& session, int64_t now) {
+    session.heard = true;
+    if (kExchange != Exchange::kSink) out_.first_byte.Record(now - session.since_ns);
+  }
+
+  // How long the newest byte lay in our kernel, and how long the request took that it answers.
+  void SampleWait(io::Connection& c, Session& session, int64_t now) {
+    if (!recorder_.measuring() || session.in_flight == 0 || datagrams_) return;
+    timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    const int64_t waited = wall.tv_sec * 1'000'000'000 + wall.tv_nsec - c.received_at_ns;
+    const int64_t service = now - times_.At(c.index, session.oldest, 0).sent_ns;
+    if (waited < 0 || waited > service) return;  // the wall clock was set meanwhile
+    out_.client_wait.Record(waited);
+    out_.client_sample.Record(service);
   }
 
   // The kernel has all that the sink was sent.
@@ -567,27 +822,123 @@ class Generator {
   void Count(Session& session, uint64_t count) {
     out_.requests_total += count;
     NoteAnswer(session);
-    if (!measuring_) return;
-    out_.requests += count;
-    session.requests += count;
+    recorder_.Count(count);
+    if (recorder_.measuring()) session.requests += count;
+  }
+
+  // --- errors -----------------------------------------------------------------------------------
+
+  void CountErrors(uint64_t count) {
+    recorder_.Error(count);
+    load_.errors.fetch_add(count, std::memory_order_relaxed);
+  }
+
+  void NoteFailure(Failure::Kind kind, int error, const io::Connection& c, const Session& session,
+                   uint64_t count = 1) {
+    CountErrors(count);
+    if (out_.failures.size() >= kFailuresKept) return;
+    const int64_t begin = recorder_.begin_ns() != 0 ? recorder_.begin_ns() : window_begin_;
+    const int64_t now = Now();
+    out_.failures.push_back({.kind = kind,
+                             .error = error,
+                             .connection = c.tag,
+                             .at_ns = begin != 0 ? now - begin : -1,
+                             .requests = session.number,
+                             .in_flight = session.in_flight});
   }
 
   void NoteCorruption(io::Connection& c, Session& session, const services::Received& got) {
     out_.bytes.corrupt += got.corrupt_bytes;
-    if (!session.corrupt) ++out_.errors.corrupt_connections;
+    if (!session.corrupt) {
+      ++out_.errors.corrupt_connections;
+      NoteFailure(Failure::Kind::kCorrupt, 0, c, session);
+    }
     session.corrupt = true;
     if (out_.corruptions.size() < kCorruptionsKept) {
       out_.corruptions.push_back({c.tag, got.corrupt_offset, got.expected, got.got});
     }
   }
 
-  // --- datagrams --------------------------------------------------------------------------------
+  int64_t NextSweep() const {
+    const bool waiting = in_flight_ > 0 || (one_each_ && connecting_ > 0);
+    return kTimed && options_.reply_timeout_ns > 0 && waiting ? next_sweep_ : kNever;
+  }
+
+  // Gives up what is overdue, so that no connection waits for a reply that doesn't come.
+  void Sweep(int64_t now) {
+    next_sweep_ = now + options_.reply_timeout_ns / kSweeps;
+    loop_.ForEachConnection([&](io::Connection& c) {
+      Session& session = sessions_[c.index];
+      if (!session.open || session.in_flight == 0) return;
+      datagrams_ ? GiveUpLost(c, session, now) : GiveUpOverdue(c, session, now);
+    });
+    if (!one_each_ || connecting_ == 0) return;
+    for (uint32_t i = 0; i < sessions_.size(); ++i) GiveUpConnecting(i, sessions_[i], now);
+  }
+
+  void GiveUpLost(io::Connection& c, Session& session, int64_t now) {
+    const uint32_t lost = windows_[c.index].GiveUp(
+        now - options_.reply_timeout_ns,
+        [&](const RequestTimes& times) { recorder_.Censored(times, now); });
+    if (lost == 0) return;
+    session.in_flight -= lost;
+    in_flight_ -= lost;
+    out_.datagrams.lost += lost;
+    if (Renewing()) Owe(session, lost);
+    if (phase_ == Phase::kOpening && !session.answered) Owe(session, 1);
+    if (open_loop_) Offer(c.index, session, now);
+    TrySend(c, session);
+  }
+
+  void GiveUpOverdue(io::Connection& c, Session& session, int64_t now) {
+    if (now - times_.At(c.index, session.oldest, 0).sent_ns < options_.reply_timeout_ns) return;
+    out_.errors.timeouts += session.in_flight;
+    NoteFailure(Failure::Kind::kTimeout, 0, c, session, session.in_flight);
+    CensorAll(c.index, session, now);
+    in_flight_ -= session.in_flight;
+    session.in_flight = 0;
+    session.failed = true;
+    loop_.Abort(c);
+  }
+
+  // Connecting is a part of the request.
+  void GiveUpConnecting(uint32_t index, Session& session, int64_t now) {
+    if (!session.connecting || now - session.since_ns < options_.reply_timeout_ns) return;
+    io::Connection* c = loop_.Find(index, session.generation);
+    if (c == nullptr) return;
+    ++out_.errors.timeouts;
+    NoteFailure(Failure::Kind::kTimeout, 0, *c, session);
+    session.failed = true;
+    loop_.Abort(*c);
+  }
+
+  // What the connection waits for won't come.
+  void CensorAll(uint32_t index, const Session& session, int64_t now) {
+    if constexpr (kTimed) {
+      if (one_each_ && session.connecting) {
+        recorder_.Censored({session.due_ns, session.since_ns}, now);
+      } else if (datagrams_) {
+        windows_[index].ForEachWaiting(
+            [&](const RequestTimes& times) { recorder_.Censored(times, now); });
+      } else {
+        for (uint32_t i = 0; i < session.in_flight; ++i) {
+          recorder_.Censored(times_.At(index, session.oldest, i), now);
+        }
+      }
+    }
+  }
 
   // A datagram came: whose reply is it?
   void OnReply(io::Connection& c, Session& session, io::Bytes in, int64_t now) {
     using Kind = DatagramWindow::Kind;
-    const DatagramWindow::Match match = MatchReply(c, session, in);
-    switch (match.kind) {
+    const DatagramVerdict verdict = JudgeDatagram(client_, c.tag, windows_[c.index], in);
+    if (verdict.corrupt.corrupt_bytes != 0) [[unlikely]]
+      return NoteCorruption(c, session, verdict.corrupt);
+    if (verdict.surplus) [[unlikely]] {
+      ++out_.errors.surplus;
+      return NoteFailure(Failure::Kind::kSurplus, 0, c, session);
+    }
+    switch (verdict.match.kind) {
       case Kind::kUnknown:
         return;
       case Kind::kDoubled:
@@ -603,130 +954,128 @@ class Generator {
       case Kind::kReply:
         break;
     }
-    Answered(session, now - match.sent_ns);
-    if (Renewing()) Owe(session, 1);
-    TrySend(c, session);
+    Answered(session, verdict.match.times, now);
+    GoOn(c, session, 1, now);
   }
 
-  // What is of no request is counted here.
-  DatagramWindow::Match MatchReply(io::Connection& c, Session& session, io::Bytes in) {
-    DatagramWindow& window = windows_[c.index];
-    if constexpr (requires { client_.Reply(c.tag, uint64_t{}); }) {
-      const DatagramWindow::Match match = window.Take([&](uint64_t number) {
-        const io::Bytes reply = client_.Reply(c.tag, number);
-        return in.size() == reply.size() && std::memcmp(in.data(), reply.data(), in.size()) == 0;
-      });
-      if (match.kind == DatagramWindow::Kind::kUnknown) [[unlikely]]
-        NoteCorruption(c, session, Nearest(c, in));
-      return match;
-    } else {
-      using Kind = DatagramWindow::Kind;
-      const services::Received got = client_.OnDatagram(in);
-      if (got.corrupt_bytes != 0) [[unlikely]] {
-        NoteCorruption(c, session, got);
-        return {};
+  // --- thinking ---------------------------------------------------------------------------------
+
+  void ThinkOver(int64_t now) {
+    thoughts_.PopDue(now, [this](uint32_t index, uint32_t generation) {
+      io::Connection* c = loop_.Find(index, generation);
+      if (c == nullptr || !Renewing()) return;
+      Owe(sessions_[index], 1);
+      TrySend(*c, sessions_[index]);
+    });
+  }
+
+  // --- open loop --------------------------------------------------------------------------------
+
+  // When the next request is due; kNever: none will be.
+  int64_t NextDue() const {
+    return open_loop_ && (!ByCount() || budget_ > 0) ? pacer_.NextDue() : kNever;
+  }
+
+  // Whether a request could go out now.
+  bool CanTake() const { return one_each_ ? pacer_.vacant() > 0 : pacer_.HasFree(); }
+
+  // The connection can take a request, if it has room.
+  void Offer(uint32_t index, Session& session, int64_t now) {
+    if (session.listed || !session.open || one_each_) return;
+    if (session.sending || session.unsent > 0 || session.in_flight >= options_.depth) return;
+    session.listed = true;
+    pacer_.AddFree(index, now != 0 ? now : Now());
+  }
+
+  void OfferAll() {
+    loop_.ForEachConnection([this](io::Connection& c) { Offer(c.index, sessions_[c.index], 0); });
+  }
+
+  // Sends what is due, as far as connections are free.
+  void Dispatch(int64_t now) {
+    if (phase_ < Phase::kWarmup || phase_ > Phase::kDraining || now >= sends_end_) return;
+    pacer_.Behind(!SendAllDue(now));
+  }
+
+  // Whether all that is due is sent, or given up.
+  bool SendAllDue(int64_t now) {
+    for (int64_t due = NextDue(); due <= now; due = NextDue()) {
+      if (options_.deadline_ns > 0 && now - due > options_.deadline_ns) {
+        pacer_.Shed();
+        continue;
       }
-      if (got.replies == 0) return {.kind = Kind::kDoubled};
-      const DatagramWindow::Match match = window.Take([](uint64_t) { return true; });
-      if (match.kind == Kind::kDoubled || match.kind == Kind::kUnknown) {  // a new one, unasked for
-        ++out_.errors.surplus;
-        return {};
-      }
-      return match;
+      if (!CanTake()) return false;
+      if (!(one_each_ ? ConnectFor(due) : SendFor(due))) return false;
     }
+    return true;
   }
 
-  // How a corrupt datagram differs from the reply that it is most like.
-  services::Received Nearest(io::Connection& c, io::Bytes in) {
-    constexpr int kTriesMax = 64;
-    services::Received nearest;
-    int tries = 0;
-    const auto compare = [&](uint64_t number) {
-      if (++tries > kTriesMax) return;
-      const io::Bytes reply = client_.Reply(c.tag, number);
-      const size_t common = std::min(in.size(), reply.size());
-      const size_t rest = std::max(in.size(), reply.size()) - common;
-      services::Received got;
-      got.Compare(in.first(common), reply.first(common), number * reply.size());
-      if (got.corrupt_bytes == 0) {  // only its length is wrong
-        got.corrupt_offset = number * reply.size() + common;
-        if (common < reply.size()) got.expected = std::to_integer<uint8_t>(reply[common]);
-        if (common < in.size()) got.got = std::to_integer<uint8_t>(in[common]);
-      }
-      got.corrupt_bytes += rest;
-      if (nearest.corrupt_bytes == 0 || got.corrupt_bytes < nearest.corrupt_bytes) nearest = got;
-    };
-    windows_[c.index].ForEachOpen(compare);
-    if (tries == 0) compare(windows_[c.index].next());  // nothing is expected
-    if (nearest.corrupt_bytes == 0) nearest.corrupt_bytes = in.size();
-    return nearest;
+  bool ConnectFor(int64_t due) {
+    if (connecting_ >= kConnectsInFlight) return false;
+    if (ByCount()) --budget_;
+    pacer_.Take();
+    const int64_t now = Now();
+    if (pacer_.in_window()) out_.lag.Record(pacer_.Lag(due, now));
+    pacer_.TakeVacant(now);
+    return OpenOne(due);
   }
 
-  int64_t NextSweep() const {
-    return kMatched && datagrams_ && in_flight_ > 0 ? next_sweep_ : INT64_MAX / 2;
-  }
-
-  // Gives up what is overdue, so that no connection waits for a reply that was lost.
-  void Sweep(int64_t now) {
-    next_sweep_ = now + options_.reply_timeout_ns / kSweeps;
-    loop_.ForEachConnection([&](io::Connection& c) {
-      Session& session = sessions_[c.index];
-      if (!session.open || session.in_flight == 0) return;
-      const uint32_t lost = windows_[c.index].GiveUp(now - options_.reply_timeout_ns);
-      if (lost == 0) return;
-      session.in_flight -= lost;
-      in_flight_ -= lost;
-      out_.datagrams.lost += lost;
-      if (Renewing()) Owe(session, lost);
-      if (phase_ == Phase::kOpening && !session.answered) Owe(session, 1);
-      TrySend(c, session);
-    });
-  }
-
-  // --- pacing -----------------------------------------------------------------------------------
-
-  int64_t NextBurst() const {
-    if (options_.pace <= 0) return INT64_MAX;
-    return burst_first_ + static_cast<int64_t>(burst_interval_ * bursts_);
-  }
-
-  // One request on each connection, for each burst that is due. A late one is sent all the same.
-  void Burst(int64_t now) {
-    if (now < NextBurst()) return;
-    if (measuring_) out_.pace_late_max_ns = std::max(out_.pace_late_max_ns, now - NextBurst());
-    ++bursts_;
-    loop_.ForEachConnection([this](io::Connection& c) {
-      Session& session = sessions_[c.index];
-      if (!session.open) return;
-      Owe(session, 1);
-      TrySend(c, session);
-    });
+  // Sends a request on the connection that is next. Returns false where none could.
+  bool SendFor(int64_t due) {
+    while (pacer_.HasFree()) {
+      const int64_t now = Now();
+      const uint32_t index = pacer_.NextFree();
+      pacer_.PopFree(now);
+      Session& session = sessions_[index];
+      if (!session.listed) continue;  // of a connection that is gone
+      session.listed = false;
+      io::Connection* c = loop_.Find(index, session.generation);
+      if (c == nullptr || (ByCount() && TakeBudget(session, 1) == 0)) continue;
+      pacer_.Take();
+      if (pacer_.in_window()) out_.lag.Record(pacer_.Lag(due, now));
+      NoteSent(*c, session, {due, now});
+      session.unsent = NextBytes(*c, session);
+      TrySend(*c, session);
+      Offer(index, session, now);
+      return true;
+    }
+    return false;
   }
 
   const LoadOptions& options_;
   Load::Shared& shared_;
-  const uint32_t thread_;
+  Load::Class& load_;
+  const uint32_t thread_, wake_;
   LoadResult& out_;
+  Recorder recorder_;
   const uint32_t connections_;
-  uint64_t budget_;       // requests that may still be begun, by count
+  uint64_t budget_;  // requests that may still be begun, by count
+  const bool open_loop_;
+  const bool one_each_;   // a connection is there for one request
   const bool messages_;   // the transport keeps them: each request is one
   const bool datagrams_;  // and may lose them
+  const bool varies_;     // the sizes of requests do
   Client client_;
-  std::vector<Session> sessions_;  // by slot
-  std::vector<int64_t> times_;     // depth a slot: when each request in flight was sent. Or, over
-  std::vector<DatagramWindow> windows_;  // datagrams, a slot
+  std::vector<Session> sessions_;        // by slot
+  TimesTable times_;                     // of requests in flight. Or, over datagrams,
+  std::vector<DatagramWindow> windows_;  // by slot
   std::vector<uint64_t> requests_by_connection_;
+  Pacer pacer_;        // open loop
+  Thoughts thoughts_;  // closed loop
+  Sources sources_;
+  Meters meters_;
   Loop loop_;
   Phase phase_ = Phase::kOpening;
-  bool opened_first_ = false, waiting_ = false, measuring_ = false;
+  bool opened_first_ = false, waiting_ = false;
   uint32_t to_open_ = 0, connecting_ = 0, open_ = 0, next_number_ = 0;
+  uint32_t resting_ = 0;  // one_each_: connections that have had their turn in the opening
   uint32_t unbegun_ = 0;  // connections that have had no request yet
-  uint64_t in_flight_ = 0, owed_ = 0, received_bytes_ = 0, bursts_ = 0;
-  int64_t connect_deadline_ = 0, window_begin_ = 0, phase_end_ = INT64_MAX, begun_at_ = 0;
-  int64_t drain_deadline_ = 0, closing_deadline_ = 0, burst_first_ = 0, next_sweep_ = 0;
-  double burst_interval_ = 0;
-  int64_t cpu_before_ = 0, server_cpu_before_ = -1;
-  uint64_t calls_before_ = 0;
+  uint64_t in_flight_ = 0, owed_ = 0, received_bytes_ = 0, connects_ = 0;
+  int64_t opening_began_ = 0, connect_deadline_ = 0, warmup_began_ = 0, window_begin_ = 0;
+  int64_t phase_end_ = kNever, begun_at_ = 0, drain_deadline_ = 0, closing_deadline_ = 0;
+  int64_t sends_end_ = kNever;  // open loop: what is due isn't sent any more
+  int64_t next_sweep_ = 0;
+  std::deque<int64_t> reopen_;  // when connections may be opened again
 };
 
 }  // namespace loadgen

@@ -11,25 +11,50 @@
 #include "io/loops.h"
 #include "io/threads.h"
 #include "loadgen/generator.h"
+#include "loadgen/text_client.h"
 #include "services/all.h"
 #include "services/pattern.h"
 
 namespace loadgen {
 namespace {
 
+// A server that isn't ours, as a service of which there is only the client.
+struct TextService {
+  static constexpr std::string_view kName = kTextService;
+  static constexpr services::Exchange kExchange = TextClient::kExchange;
+  using Client = TextClient;
+  using Tally = TextClient::Tally;
+};
+
+// Whose clients we are: our own services', and any text protocol's.
+using Clients = services::All::With<TextService>;
+
 void MergeErrors(const LoadErrors& from, LoadErrors* into) {
   into->by_errno.Merge(from.by_errno);
   into->connect_failed += from.connect_failed;
   into->connect_timed_out += from.connect_timed_out;
   into->closed_by_server += from.closed_by_server;
+  into->timeouts += from.timeouts;
   into->unanswered += from.unanswered;
   into->surplus += from.surplus;
   into->corrupt_connections += from.corrupt_connections;
   into->service += from.service;
 }
 
+void MergeUsage(const stats::ThreadUsage& from, stats::ThreadUsage* into) {
+  into->cpu_ns += from.cpu_ns;
+  into->waited_ns =
+      from.waited_ns < 0 ? -1 : std::max<int64_t>(0, into->waited_ns) + from.waited_ns;
+  into->voluntary_switches += from.voluntary_switches;
+  into->involuntary_switches += from.involuntary_switches;
+  into->minor_faults += from.minor_faults;
+  into->major_faults += from.major_faults;
+}
+
+// All but the latency, which a Collector has.
 void MergeResult(const LoadResult& from, LoadResult* into) {
   into->duration_s = std::max(into->duration_s, from.duration_s);
+  into->warmup_s = std::max(into->warmup_s, from.warmup_s);
   into->requests += from.requests;
   into->throughput_rps += from.throughput_rps;
   into->requests_total += from.requests_total;
@@ -37,44 +62,66 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
   into->connections.opened += from.connections.opened;
   into->connections.answered += from.connections.answered;
   into->connections.silent += from.connections.silent;
+  into->opening_s = std::max(into->opening_s, from.opening_s);
   into->bytes.sent += from.bytes.sent;
   into->bytes.received += from.bytes.received;
   into->bytes.corrupt += from.bytes.corrupt;
+  into->window_bytes.sent += from.window_bytes.sent;
+  into->window_bytes.received += from.window_bytes.received;
   MergeErrors(from.errors, &into->errors);
   into->corruptions.insert(into->corruptions.end(), from.corruptions.begin(),
                            from.corruptions.end());
+  into->failures.insert(into->failures.end(), from.failures.begin(), from.failures.end());
   if (into->problem.empty()) into->problem = from.problem;
-  into->latency.Merge(from.latency);
+  into->schedule.offered += from.schedule.offered;
+  into->schedule.shed += from.schedule.shed;
+  into->schedule.unsent += from.schedule.unsent;
+  into->service.Merge(from.service);
+  into->connect.Merge(from.connect);
+  into->first_byte.Merge(from.first_byte);
+  into->lag.Merge(from.lag);
+  into->loop_lag.Merge(from.loop_lag);
+  into->client_wait.Merge(from.client_wait);
+  into->client_sample.Merge(from.client_sample);
+  into->censored += from.censored;
   into->cpu_ns += from.cpu_ns;
   into->system_calls += from.system_calls;
+  MergeUsage(from.usage, &into->usage);
+  into->cpu_share_max = std::max(into->cpu_share_max, from.cpu_share_max);
   into->server_cpu_ns = std::max(into->server_cpu_ns, from.server_cpu_ns);
-  into->pace_late_max_ns = std::max(into->pace_late_max_ns, from.pace_late_max_ns);
+  into->server_thread_share_max =
+      std::max(into->server_thread_share_max, from.server_thread_share_max);
   into->lost_requests += from.lost_requests;
+  if (into->tcp.sockets == 0) into->tcp = from.tcp;  // one thread's sample stands for all
   into->datagrams.lost += from.datagrams.lost;
   into->datagrams.late += from.datagrams.late;
   into->datagrams.reordered += from.datagrams.reordered;
   into->datagrams.doubled += from.datagrams.doubled;
   into->interrupted |= from.interrupted;
+  into->too_many_errors |= from.too_many_errors;
   into->io.Merge(from.io);
 }
 
 template <class Backend, class Service>
-void RunThreads(const LoadOptions& options, Load::Shared& shared,
+void RunThreads(Load::Shared& shared, Load::Class& load,
                 std::vector<std::future<absl::Status>>* opened) {
   struct Proof {
     std::mutex mutex;
     typename Service::Tally tally;
   };
   auto proof = std::make_shared<Proof>();
-  shared.prove = [proof](LoadResult*) { return proof->tally.Problem(); };
-  for (uint32_t i = 0; i < options.threads; ++i) {
+  load.prove = [proof] { return proof->tally.Problem(); };
+  for (uint32_t i = 0; i < load.options.threads; ++i) {
     std::promise<absl::Status> ready;
     opened->push_back(ready.get_future());
-    shared.threads.emplace_back([&options, &shared, i, proof, ready = std::move(ready)]() mutable {
-      prctl(PR_SET_TIMERSLACK, 1);  // a burst is due to the microsecond, not to the default 50
+    const auto wake = static_cast<uint32_t>(shared.threads.size());
+    shared.threads.emplace_back([&shared, &load, i, wake, proof,
+                                 ready = std::move(ready)]() mutable {
+      prctl(PR_SET_TIMERSLACK, 1);  // a request is due to the microsecond, not to the default 50
+      const LoadOptions& options = load.options;
       absl::Status status;
       if (!options.cpus.empty()) status = io::PinThread(options.cpus[i % options.cpus.size()]);
-      auto generator = std::make_unique<Generator<Backend, Service>>(options, shared, i);
+      auto generator = std::make_unique<Generator<Backend, Service>>(shared, load, i, wake);
       status.Update(generator->Open());
       const bool ok = status.ok();
       ready.set_value(std::move(status));
@@ -90,14 +137,87 @@ void RunThreads(const LoadOptions& options, Load::Shared& shared,
   }
 }
 
+// What the threads of a class can't know before all of them have been asked.
+LoadOptions Suited(LoadOptions options) {
+  if (options.service == kTextService) options.message_bytes = options.text.request.size();
+  // A connection without a request would prove nothing.
+  if (options.requests > 0 && options.requests < options.connections) {
+    options.connections = static_cast<uint32_t>(options.requests);
+  }
+  options.threads = std::max(1u, std::min(options.threads, options.connections));
+  if (!options.at.keeps_messages()) return options;
+  constexpr uint64_t kPoolBytes = 64 << 20;  // a message is received whole, or not at all
+  io::LoopOptions& loop = options.loop;
+  const uint64_t largest =
+      std::max<uint64_t>({options.message_bytes, options.sizes.Max(), options.reply_text.size()});
+  loop.recv_buffer_bytes =
+      static_cast<uint32_t>(std::max<uint64_t>(loop.recv_buffer_bytes, largest));
+  loop.recv_buffers =
+      std::min(loop.recv_buffers, static_cast<uint32_t>(kPoolBytes / loop.recv_buffer_bytes));
+  return options;
+}
+
+// Starts the threads of a class; their statuses come when each has opened its loop.
+absl::Status StartClass(Load::Shared& shared, Load::Class& load,
+                        std::vector<std::future<absl::Status>>* opened) {
+  const LoadOptions& options = load.options;
+  const services::Exchange exchange = ExchangeOf(options.service);
+  if (options.at.is_datagram() && exchange != services::Exchange::kRequestReply &&
+      exchange != services::Exchange::kSink) {
+    return absl::InvalidArgumentError(absl::StrCat("a server of ", options.service,
+                                                   " speaks first, and over datagrams it can't"));
+  }
+  bool known = false;
+  io::Loops::Pick(options.backend, [&]<class Backend>() {
+    known = Clients::Pick(options.service, [&]<class Service>() {
+      RunThreads<Backend, Service>(shared, load, opened);
+    });
+  });
+  if (known) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("there is no backend '", options.backend,
+                                                 "' or no service '", options.service, "'"));
+}
+
+// What all threads of a class found.
+LoadResult Conclude(Load::Class& load) {
+  LoadResult result;
+  const LoadOptions& options = load.options;
+  result.loss_max = options.loss_max;
+  result.silence_may_be_loss = options.at.is_datagram() && options.requests > 0;
+  std::vector<uint64_t> shares;
+  for (ThreadResult& thread : load.results) {
+    MergeResult(thread.result, &result);
+    shares.insert(shares.end(), thread.requests_by_connection.begin(),
+                  thread.requests_by_connection.end());
+  }
+  result.latency = load.collector.latency();
+  result.series = load.collector.series();
+  if (!shares.empty()) {
+    std::sort(shares.begin(), shares.end());
+    result.connections.requests_min = shares.front();
+    result.connections.requests_median = shares[shares.size() / 2];
+    result.connections.requests_max = shares.back();
+  }
+  const std::string problem = load.prove ? load.prove() : "";
+  if (!problem.empty()) {
+    ++result.errors.service;
+    result.problem = problem;
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<std::string> ServiceNames() { return services::All::Names(); }
 
 services::Exchange ExchangeOf(const std::string& service) {
   auto exchange = services::Exchange::kRequestReply;
-  services::All::Pick(service, [&]<class Service>() { exchange = Service::kExchange; });
+  Clients::Pick(service, [&]<class Service>() { exchange = Service::kExchange; });
   return exchange;
+}
+
+uint64_t RequestBytesMax(const std::string& service) {
+  return service == services::Counter::kName ? services::Counter::kLineBytesMax : 0;
 }
 
 uint64_t MessageBytesMax(const io::Endpoint& at) {
@@ -117,21 +237,16 @@ uint64_t MessageBytesMax(const io::Endpoint& at) {
   return std::min<uint64_t>(buffer - kKept, services::Pattern::kSliceMax);
 }
 
-Load::Load(LoadOptions options)
-    : options_(std::move(options)), shared_(std::make_unique<Shared>()) {
-  // A connection without a request would prove nothing.
-  if (options_.requests > 0 && options_.requests < options_.connections) {
-    options_.connections = static_cast<uint32_t>(options_.requests);
-  }
-  options_.threads = std::max(1u, std::min(options_.threads, options_.connections));
-  if (options_.at.keeps_messages()) {  // a message is received whole, or not at all
-    constexpr uint64_t kPoolBytes = 64 << 20;
-    io::LoopOptions& loop = options_.loop;
-    const uint64_t largest = std::max<uint64_t>(options_.message_bytes, options_.reply_text.size());
-    loop.recv_buffer_bytes =
-        static_cast<uint32_t>(std::max<uint64_t>(loop.recv_buffer_bytes, largest));
-    loop.recv_buffers =
-        std::min(loop.recv_buffers, static_cast<uint32_t>(kPoolBytes / loop.recv_buffer_bytes));
+Load::Class::Class(LoadOptions its_options)
+    : options(Suited(std::move(its_options))),
+      progress(options.threads),
+      results(options.threads),
+      outboxes(options.threads),
+      collector(options) {}
+
+Load::Load(std::vector<LoadOptions> classes) : shared_(std::make_unique<Shared>()) {
+  for (LoadOptions& options : classes) {
+    shared_->classes.push_back(std::make_unique<Class>(std::move(options)));
   }
 }
 
@@ -140,29 +255,25 @@ Load::~Load() {
   for (std::thread& thread : shared_->threads) thread.join();
 }
 
+std::vector<LoadOptions> Load::classes() const {
+  std::vector<LoadOptions> classes;
+  for (const auto& load : shared_->classes) classes.push_back(load->options);
+  return classes;
+}
+
 absl::Status Load::Start() {
-  const services::Exchange exchange = ExchangeOf(options_.service);
-  if (options_.at.is_datagram() && exchange != services::Exchange::kRequestReply &&
-      exchange != services::Exchange::kSink) {
-    return absl::InvalidArgumentError(absl::StrCat("a server of ", options_.service,
-                                                   " speaks first, and over datagrams it can't"));
-  }
+  uint32_t threads = 0;
+  for (const auto& load : shared_->classes) threads += load->options.threads;
   if (!shared_->ended.Open()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
-  shared_->opening = options_.threads;
-  shared_->running = options_.threads;
-  shared_->results.resize(options_.threads);
-  shared_->progress = std::vector<ThreadProgress>(options_.threads);
-  shared_->wakes.resize(options_.threads, [] {});
+  shared_->opening = threads;
+  shared_->running = threads;
+  shared_->wakes.resize(threads, [] {});
   std::vector<std::future<absl::Status>> opened;
-  bool known = false;
-  io::Loops::Pick(options_.backend, [&]<class Backend>() {
-    known = services::All::Pick(options_.service, [&]<class Service>() {
-      RunThreads<Backend, Service>(options_, *shared_, &opened);
-    });
-  });
-  if (!known) {
-    return absl::InvalidArgumentError(absl::StrCat("there is no backend '", options_.backend,
-                                                   "' or no service '", options_.service, "'"));
+  for (const auto& load : shared_->classes) {
+    const absl::Status status = StartClass(*shared_, *load, &opened);
+    if (status.ok()) continue;
+    Interrupt();
+    return status;
   }
   absl::Status status;
   for (auto& thread : opened) status.Update(thread.get());
@@ -178,9 +289,9 @@ void Load::Interrupt() noexcept {
 
 int Load::ended_fd() const { return shared_->ended.fd(); }
 
-LoadProgress Load::Progress() const {
+LoadProgress Load::ProgressOf(const Class& load) const {
   LoadProgress progress = {LoadProgress::Phase::kDraining, 0, 0};
-  for (const ThreadProgress& thread : shared_->progress) {
+  for (const ThreadProgress& thread : load.progress) {
     progress.requests += thread.requests.load(std::memory_order_relaxed);
     progress.open += thread.open.load(std::memory_order_relaxed);
     progress.phase =
@@ -190,29 +301,48 @@ LoadProgress Load::Progress() const {
   return progress;
 }
 
-absl::Status Load::Wait(LoadResult* result) {
+LoadProgress Load::Progress(size_t of) const { return ProgressOf(*shared_->classes[of]); }
+
+LoadProgress Load::Progress() const {
+  LoadProgress all = {LoadProgress::Phase::kDraining, 0, 0};
+  for (const auto& load : shared_->classes) {
+    const LoadProgress one = ProgressOf(*load);
+    all.requests += one.requests;
+    all.open += one.open;
+    all.phase = std::min(all.phase, one.phase);
+  }
+  return all;
+}
+
+void Load::CollectAll(bool at_end, const OnInterval& f) {
+  for (size_t i = 0; i < shared_->classes.size(); ++i) {
+    Class& load = *shared_->classes[i];
+    load.collector.Collect(load.outboxes, at_end, [&](const Interval& interval) {
+      if (f) f(i, interval);
+    });
+  }
+}
+
+void Load::Collect(const OnInterval& f) {
+  CollectAll(/*at_end=*/false, f);
+  const int64_t start = shared_->start_at.load();
+  if (start == 0 || shared_->window_begin.load() != 0) return;
+  const int64_t now = Now();
+  const bool settled = shared_->warmup.Settled(now, Progress().requests);
+  int64_t unset = 0;
+  if (settled && now >= start + shared_->classes.front()->options.warmup_ns) {
+    shared_->window_begin.compare_exchange_strong(unset, now + Shared::kNoticeNs);
+  }
+}
+
+absl::Status Load::Wait(std::vector<LoadResult>* results, const OnInterval& f) {
   for (std::thread& thread : shared_->threads) thread.join();
   shared_->threads.clear();
+  CollectAll(/*at_end=*/true, f);
   absl::Status status;
-  result->loss_max = options_.loss_max;
-  result->silence_may_be_loss = options_.at.is_datagram() && options_.requests > 0;
-  std::vector<uint64_t> shares;
-  for (ThreadResult& thread : shared_->results) {
-    status.Update(thread.status);
-    MergeResult(thread.result, result);
-    shares.insert(shares.end(), thread.requests_by_connection.begin(),
-                  thread.requests_by_connection.end());
-  }
-  if (!shares.empty()) {
-    std::sort(shares.begin(), shares.end());
-    result->connections.requests_min = shares.front();
-    result->connections.requests_median = shares[shares.size() / 2];
-    result->connections.requests_max = shares.back();
-  }
-  const std::string problem = shared_->prove(result);
-  if (!problem.empty()) {
-    ++result->errors.service;
-    result->problem = problem;
+  for (const auto& load : shared_->classes) {
+    for (const ThreadResult& thread : load->results) status.Update(thread.status);
+    results->push_back(Conclude(*load));
   }
   return status;
 }

@@ -4,10 +4,13 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "io/waker.h"
+#include "loadgen/collector.h"
 #include "loadgen/load.h"
 
 namespace loadgen {
@@ -31,23 +34,55 @@ struct ThreadResult {
   std::vector<uint64_t> requests_by_connection;
 };
 
-// What the threads of one run share.
-struct Load::Shared {
-  std::atomic<bool> interrupted{false};
-  std::atomic<uint32_t> opening;     // threads whose connections are not all answered yet
-  std::atomic<int64_t> start_at{0};  // when the warm-up begins; 0: not known yet
-  std::atomic<uint32_t> running{0};
-  io::Waker ended;
-  std::vector<std::thread> threads;
+// What the threads of one class share.
+struct Load::Class {
+  explicit Class(LoadOptions its_options);
+
+  LoadOptions options;
   std::vector<ThreadProgress> progress;
   std::vector<ThreadResult> results;
-  std::mutex mutex;
-  std::vector<std::function<void()>> wakes;       // of the loops that run
-  std::function<std::string(LoadResult*)> prove;  // the service's proof over all threads
+  std::vector<Outbox> outboxes;  // of the threads
+  Collector collector;
+  std::atomic<uint64_t> errors{0};
+  std::function<std::string()> prove;  // the service's proof over all threads
+};
 
-  // The last thread to have its connections open starts the clock for all.
+// What the threads of one run share.
+struct Load::Shared {
+  std::vector<std::unique_ptr<Class>> classes;
+  std::atomic<bool> interrupted{false};
+  std::atomic<uint32_t> opening;         // threads whose connections are not all answered yet
+  std::atomic<int64_t> start_at{0};      // when the warm-up begins; 0: not known yet
+  std::atomic<int64_t> window_begin{0};  // when measuring begins; 0: not known yet
+  std::atomic<uint32_t> running{0};
+  WarmupWatch warmup;
+  io::Waker ended;
+  std::vector<std::thread> threads;
+  std::mutex mutex;
+  std::vector<std::function<void()>> wakes;  // of the loops that run
+
+  // The last thread to have its connections open starts the clock for all. The window's begin is
+  // set first: who sees start_at sees it too.
   void Opened() {
-    if (opening.fetch_sub(1) == 1) start_at.store(Now());
+    if (opening.fetch_sub(1) != 1) return;
+    const int64_t now = Now();
+    const LoadOptions& options = classes.front()->options;
+    if (!options.warmup_auto) window_begin.store(now + options.warmup_ns);
+    start_at.store(now);
+  }
+
+  // An automatic warm-up ends so long after that is known: every thread learns it before, or the
+  // last requests of its warm-up would be due in the window.
+  static constexpr int64_t kNoticeNs = 20'000'000;
+
+  // The begin of the window, once it is known, else 0. A warm-up that nobody watches ends by
+  // itself.
+  int64_t WindowBegin(int64_t now) {
+    int64_t begin = window_begin.load(std::memory_order_acquire);
+    if (begin == 0 && now >= start_at.load() + LoadOptions::kWarmupMaxNs) {
+      if (window_begin.compare_exchange_strong(begin, now + kNoticeNs)) begin = now + kNoticeNs;
+    }
+    return begin;
   }
 };
 

@@ -14,6 +14,7 @@ std::string ReadyText(const Json& ready);    // "ringside.serve/1", event "ready
 std::string ServeText(const Json& summary);  // "ringside.serve/1", event "summary"
 std::string StatusText(const Json& status);  // "ringside.serve/1", event "status"
 std::string LoadText(const Json& load);      // "ringside.load/1"
+std::string MixText(const Json& mix);        // "ringside.load_mix/1"
 std::string LoadFailure(const Json& load);   // one sentence on why such a run isn't valid
 std::string CompareText(const Json& compare);  // "ringside.compare/1"
 

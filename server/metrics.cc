@@ -82,6 +82,12 @@ absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& se
     page.Sample(i < all.requests.size() ? all.requests[i] : 0,
                 {{"listener", listener.at.ToString()}, {"service", listener.service}});
   }
+  page.Gauge("ringside_listener_info", "What a listener counts as a request: always 1.");
+  for (const OpenedListener& listener : server.listeners()) {
+    page.Sample(1, {{"listener", listener.at.ToString()},
+                    {"service", listener.service},
+                    {"unit", listener.request_unit}});
+  }
   page.Gauge("ringside_connections", "Connections that are open now.");
   for (size_t i = 0; i < threads.size(); ++i) page.Sample(threads[i].open, thread_label(i));
   page.Counter("ringside_cpu_seconds_total", "CPU time of the worker threads.");

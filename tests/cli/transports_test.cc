@@ -141,7 +141,7 @@ TEST_P(LoadDatagrams, LosesNothing) {
                                              {"-c", "4", "--depth", "8", "-n", "5000", "-s", "777"},
                                              {"-c", "8", "-t", "2", "-n", "2000", "-s", "1"},
                                              {"-c", "2", "-n", "100", "-s", "65507"},
-                                             {"-c", "16", "--pace", "20k", "-n", "2000"}}) {
+                                             {"-c", "16", "--rate", "20k", "-n", "2000"}}) {
     DatagramServer server(transport(), Echo);
     auto patient = flags;
     patient.insert(patient.end(), {"--timeout", kPatient});
@@ -318,7 +318,8 @@ TEST_P(LoadDatagrams, IsRepliedTo) {
 
 TEST_P(LoadDatagrams, SendsToDiscardAndFindsASurplus) {
   DatagramServer silent(transport(), [](const auto&) { return std::vector<std::string>(); });
-  const Json json = Load(silent.address(), {"--service", "discard", "-c", "4", "-n", "1000"});
+  const Json json =
+      Load(silent.address(), {"--service", "discard", "-c", "4", "-n", "1000", "-s", "64"});
   EXPECT_EQ(json["valid"], true);
   EXPECT_EQ(json["requests"], 1000);
   EXPECT_EQ(json["bytes"]["sent"], 64'000);
@@ -413,7 +414,7 @@ TEST_P(LoadUnix, LosesNothing) {
 TEST_P(LoadUnix, RunsForATimeAndPaced) {
   UnixServer server(transport(), 64);
   for (const std::vector<std::string>& flags :
-       {std::vector<std::string>{}, {"--pace", "2k"}, {"-t", "2"}}) {
+       {std::vector<std::string>{}, {"--rate", "2k"}, {"-t", "2"}}) {
     std::vector<std::string> all = {"-c", "8", "-d", "100ms", "--warmup", "10ms"};
     all.insert(all.end(), flags.begin(), flags.end());
     const Json json = Load(server.address(), all);

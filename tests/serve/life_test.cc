@@ -200,7 +200,7 @@ class Load {
 std::vector<std::string> Backends() {
   std::vector<std::string> backends;
   for (const char* backend : {"epoll", "io_uring"}) {
-    if (cli_tests::Available(backend)) backends.push_back(backend);
+    if (cli_tests::Available(backend)) backends.emplace_back(backend);
   }
   return backends;
 }

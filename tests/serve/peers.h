@@ -221,7 +221,7 @@ class OwnNetwork {
   // "10.9.0.1/24", "2001:db8::1/64", on lo.
   void AddAddress(const std::string& address) {
     std::vector<std::string> command = {"ip", "addr", "add", address, "dev", "lo"};
-    if (address.find(':') != std::string::npos) command.push_back("nodad");
+    if (address.find(':') != std::string::npos) command.emplace_back("nodad");
     Run(command);
   }
 

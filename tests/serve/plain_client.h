@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -103,6 +104,17 @@ class Serving {
   Json ready_;
 };
 
+// Whether a server can listen there at all: IPv6 and MPTCP are not everywhere.
+inline bool CanListen(const std::string& address, const std::string& backend = "epoll") {
+  bench::Process process = Serving::Launch({address, "--backend", backend});
+  while (process.Output().empty()) {
+    if (process.Wait(1'000'000, -1) == bench::Process::Waited::kEnded) return false;
+  }
+  process.Signal(SIGTERM);
+  cli_tests::WaitFor(process);
+  return true;
+}
+
 // A blocking socket, connected. No call waits for ever: a hang is an error (EAGAIN).
 class PlainClient {
  public:
@@ -116,7 +128,9 @@ class PlainClient {
     setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     if (at->family() == AF_UNIX && at->is_datagram()) {
       const sa_family_t autobind = AF_UNIX;
-      bind(fd_, reinterpret_cast<const sockaddr*>(&autobind), sizeof(autobind));
+      if (bind(fd_, reinterpret_cast<const sockaddr*>(&autobind), sizeof(autobind)) != 0) {
+        throw std::system_error(errno, std::generic_category(), "bind");
+      }
     } else if (at->family() == AF_INET && (from != 0 || from_port != 0)) {
       const int yes = 1;
       setsockopt(fd_, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes));

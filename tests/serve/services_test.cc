@@ -45,17 +45,6 @@ std::string Replaced(std::string text, const std::string& what, const std::strin
   return at == std::string::npos ? text : text.replace(at, what.size(), by);
 }
 
-// Whether a server can listen there at all: IPv6 and MPTCP are not everywhere.
-bool CanListen(const std::string& address, const std::string& backend) {
-  bench::Process process = Serving::Launch({address, "--backend", backend});
-  while (process.Output().empty()) {
-    if (process.Wait(1'000'000, -1) == bench::Process::Waited::kEnded) return false;
-  }
-  process.Signal(SIGTERM);
-  cli_tests::WaitFor(process);
-  return true;
-}
-
 // A server of all services on all kinds of sockets that there are.
 struct Everything {
   explicit Everything(const std::string& backend, const std::string& delay = "20ms") {
@@ -68,7 +57,7 @@ struct Everything {
       }
       for (const std::string& service : kServices) {
         paths.push_back(path + service);
-        of.push_back({service, &kind});
+        of.emplace_back(service, &kind);
         arguments.insert(arguments.end(),
                          {"--listen", service + "=" + Replaced(kind.listen, "PATH", paths.back())});
       }

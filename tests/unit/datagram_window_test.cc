@@ -28,7 +28,7 @@ class Echoed {
 
   // Sends the next request; what is in it.
   std::string Send(int64_t now_ns = 0) {
-    window.Sent(now_ns);
+    window.Sent({now_ns, now_ns});
     return std::string(io::AsText(client_.Next(session_, client_.message_bytes)));
   }
 
@@ -57,7 +57,7 @@ TEST(DatagramWindowTest, MatchesRepliesInOrder) {
       under_way.pop_front();
       EXPECT_EQ(match.kind, Kind::kReply);
       EXPECT_EQ(match.number, static_cast<uint64_t>(i));
-      EXPECT_EQ(match.sent_ns, std::max<int64_t>(0, i - depth + 1));
+      EXPECT_EQ(match.times.sent_ns, std::max<int64_t>(0, i - depth + 1));
     }
   }
 }
@@ -65,10 +65,10 @@ TEST(DatagramWindowTest, MatchesRepliesInOrder) {
 TEST(DatagramWindowTest, GivesUpWhatIsOverdue) {
   Echoed echoed(3);
   for (int64_t sent : {10, 20, 30}) echoed.Send(sent);
-  EXPECT_EQ(echoed.window.GiveUp(9), 0u);
-  EXPECT_EQ(echoed.window.GiveUp(20), 2u);
+  EXPECT_EQ(echoed.window.GiveUp(9, [](const RequestTimes&) {}), 0u);
+  EXPECT_EQ(echoed.window.GiveUp(20, [](const RequestTimes&) {}), 2u);
   EXPECT_EQ(echoed.window.waiting(), 1u);
-  EXPECT_EQ(echoed.window.GiveUp(20), 0u);
+  EXPECT_EQ(echoed.window.GiveUp(20, [](const RequestTimes&) {}), 0u);
 }
 
 // A lost reply makes nothing else look reordered.
@@ -78,16 +78,16 @@ TEST(DatagramWindowTest, GoesOnBesideALostRequest) {
   for (int64_t i = 1; i < 100; ++i) {
     const auto match = echoed.Take(echoed.Send(i));
     EXPECT_EQ(match.kind, Kind::kReply);
-    EXPECT_EQ(match.sent_ns, i);
+    EXPECT_EQ(match.times.sent_ns, i);
   }
-  EXPECT_EQ(echoed.window.GiveUp(0), 1u);
+  EXPECT_EQ(echoed.window.GiveUp(0, [](const RequestTimes&) {}), 1u);
   EXPECT_EQ(echoed.window.waiting(), 0u);
 }
 
 TEST(DatagramWindowTest, TellsALateReplyOnce) {
   Echoed echoed(1);
   const std::string first = echoed.Send(0);
-  EXPECT_EQ(echoed.window.GiveUp(0), 1u);
+  EXPECT_EQ(echoed.window.GiveUp(0, [](const RequestTimes&) {}), 1u);
   const std::string second = echoed.Send(1);
   EXPECT_EQ(echoed.KindOf(first), Kind::kLate);
   EXPECT_EQ(echoed.KindOf(first), Kind::kDoubled);
@@ -138,7 +138,7 @@ TEST(DatagramWindowTest, RemembersTheLastThatWereLost) {
   Echoed echoed(kLost);
   std::vector<std::string> sent;
   for (uint32_t i = 0; i < kLost; ++i) sent.push_back(echoed.Send());
-  EXPECT_EQ(echoed.window.GiveUp(0), kLost);
+  EXPECT_EQ(echoed.window.GiveUp(0, [](const RequestTimes&) {}), kLost);
   for (uint32_t i = 0; i < kLost; ++i) {
     EXPECT_EQ(echoed.KindOf(sent[i]), i < 3 ? Kind::kUnknown : Kind::kLate) << i;
   }
@@ -174,7 +174,7 @@ TEST(DatagramWindowTest, AgreesWithAModelWhateverTheNetworkDoes) {
     };
     for (int step = 0; step < 400; ++step) {
       while (waiting.size() < depth && random() % 4 != 0) {
-        window.Sent(static_cast<int64_t>(sent));
+        window.Sent({static_cast<int64_t>(sent), static_cast<int64_t>(sent)});
         waiting.insert(sent++);
       }
       if (random() % 16 == 0 && !waiting.empty()) {  // the oldest, up to some time, are given up
@@ -184,7 +184,8 @@ TEST(DatagramWindowTest, AgreesWithAModelWhateverTheNetworkDoes) {
           remember(lost, *waiting.begin());
           waiting.erase(waiting.begin());
         }
-        ASSERT_EQ(window.GiveUp(static_cast<int64_t>(until)), count) << seed;
+        ASSERT_EQ(window.GiveUp(static_cast<int64_t>(until), [](const RequestTimes&) {}), count)
+            << seed;
       }
       if (sent == 0) continue;
       const uint64_t number = sent - 1 - random() % std::min<uint64_t>(sent, 2 * depth + 20);

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_split.h"
+#include "cli/run.h"
 
 namespace cli {
 namespace {
@@ -268,6 +269,8 @@ Output:
   -q, --quiet           print the result only
 
 Other:
+      --config FILE     a TOML file with more flags (the command line and the environment win):
+                        size = "16KiB", for load alone under [load]
   -h, --help            show this help
 
 Values:

@@ -122,7 +122,7 @@ class Random {
     Address address = {family, {}};
     for (int i = 0; i < BitsOf(family) / 8; ++i) {
       // Ends of bytes and words are where comparisons go wrong.
-      const uint8_t kEdges[] = {0, 0xff, 0x80, 0x7f, 1};
+      constexpr uint8_t kEdges[] = {0, 0xff, 0x80, 0x7f, 1};
       address.bytes[i] =
           static_cast<uint8_t>(Below(3) == 0 ? kEdges[Below(std::size(kEdges))] : Below(256));
     }

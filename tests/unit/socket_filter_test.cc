@@ -57,7 +57,7 @@ Verdict Interpret(const std::vector<sock_filter>& program, const Packet& packet)
     const auto jump_if = [&](bool holds) { i += holds ? it.jt : it.jf; };
     switch (it.code) {
       case BPF_LD | BPF_ABS | BPF_B:
-      case BPF_LD | BPF_ABS | BPF_W: {
+      case BPF_LD | BPF_ABS | BPF_W: {  // NOLINT(misc-redundant-expression): BPF_LD is 0 too
         const size_t size = BPF_SIZE(it.code) == BPF_B ? 1 : 4;
         const int64_t at = static_cast<int32_t>(it.k) - int64_t{SKF_NET_OFF};
         if (at < 0 || at + size > packet.size()) {

@@ -1,0 +1,130 @@
+#include "cli/run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/help.h"
+#include "cli/settings.h"
+#include "cli/suggest.h"
+
+namespace cli {
+namespace {
+
+// "ringside load: <sentence>".
+void Complain(const std::string& command, const std::string& sentence) {
+  const std::string line =
+      absl::StrCat(kProgram, command.empty() ? "" : " ", command, ": ", sentence, "\n");
+  std::fputs(line.c_str(), stderr);
+}
+
+int UsageError(const std::string& command, const std::string& sentence) {
+  Complain(command, sentence);
+  return kExitUsage;
+}
+
+int Print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  return 0;
+}
+
+int UnknownWord(const std::vector<Subcommand>& all, const std::string& word) {
+  const bool flag = word.starts_with("-");
+  std::vector<std::string> known;
+  for (const Subcommand& subcommand : all) known.push_back(subcommand.name);
+  if (flag) known = {"--help", "--version"};
+  const std::string near = Closest(word, known);
+  const std::string quote = flag ? "" : "'";
+  return UsageError(
+      "", absl::StrCat("unknown ", flag ? "flag " : "command ", quote, word, quote,
+                       near.empty() ? absl::StrCat("; see ", kProgram, " --help")
+                                    : absl::StrCat("; did you mean ", quote, near, quote, "?")));
+}
+
+// Gives the flags that the command line left out what environment and file have for them, and
+// takes our variables out of the environment.
+std::optional<std::string> ApplySettings(const std::vector<Subcommand>& all,
+                                         const std::string& command, const std::string& config,
+                                         Flags* flags) {
+  // For their names only: the subcommands that don't run keep their defaults.
+  std::vector<CommandFlags> declared;
+  std::string unused;
+  for (const Subcommand& subcommand : all) {
+    declared.push_back({subcommand.name, subcommand.name == command ? *flags : Flags()});
+    if (subcommand.name == command) continue;
+    subcommand.declare(declared.back().flags);
+    DeclareCommon(declared.back().flags, &unused);
+  }
+  std::vector<std::string> warnings;
+  auto mistake = ApplyEnvironment(command, environ, flags, &warnings);
+  for (const std::string& name : KnownVariables(declared, environ)) unsetenv(name.c_str());
+  if (mistake) return mistake;
+  for (const std::string& warning : warnings) Complain(command, warning);
+  if (config.empty()) return std::nullopt;
+  return ApplyConfig(config, command, declared, flags);
+}
+
+// A usage error that `run` found may be about a flag that nobody typed: says which weren't.
+void NameOrigins(const std::string& command, const Flags& flags) {
+  std::vector<std::string> origins;
+  for (const Flag& flag : flags.declared()) {
+    if (!flag.given || flag.origin.empty()) continue;
+    origins.push_back(absl::StrCat(flag.long_name, " (", flag.origin, ")"));
+  }
+  if (!origins.empty()) {
+    Complain(command, absl::StrCat("not from the command line: ", absl::StrJoin(origins, ", ")));
+  }
+}
+
+int Run(const std::vector<Subcommand>& all, const Subcommand& subcommand,
+        const std::vector<std::string>& args) {
+  Flags flags;
+  std::string config;
+  subcommand.declare(flags);
+  DeclareCommon(flags, &config);
+  bool help_wanted = false;
+  auto mistake = flags.Parse(subcommand.name, args, &help_wanted);
+  if (!mistake && help_wanted) return Print(SubcommandHelp(subcommand, flags));
+  if (!mistake) mistake = ApplySettings(all, subcommand.name, config, &flags);
+  if (mistake) return UsageError(subcommand.name, *mistake);
+  const int exit_code = subcommand.run();
+  if (exit_code == kExitUsage) NameOrigins(subcommand.name, flags);
+  return exit_code;
+}
+
+}  // namespace
+
+void DeclareCommon(Flags& flags, std::string* config) {
+  flags.Group("Other").Text("--config FILE", config,
+                            "a TOML file with more flags (the command line and the environment "
+                            "win): size = \"16KiB\", for load alone under [load]");
+}
+
+int RunSubcommands(const std::vector<Subcommand>& all, const std::string& description,
+                   const std::string& version, int argc, char** argv,
+                   const std::function<std::string()>& version_details) {
+  std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
+  if (args.empty()) {
+    Print(ProgramHelp(all, description, version));
+    return kExitUsage;
+  }
+  if (args[0] == "--version") {
+    return Print(absl::StrCat(kProgram, " ", version, "\n", version_details ? "\n" : "",
+                              version_details ? version_details() : ""));
+  }
+  const bool asks_help = args[0] == "help" || args[0] == "--help" || args[0] == "-h";
+  if (asks_help && args.size() == 1) return Print(ProgramHelp(all, description, version));
+  if (asks_help) args = {args[1], "--help"};
+
+  const auto named =
+      std::find_if(all.begin(), all.end(), [&](const Subcommand& s) { return s.name == args[0]; });
+  if (named == all.end()) return UnknownWord(all, args[0]);
+  return Run(all, *named, {args.begin() + 1, args.end()});
+}
+
+}  // namespace cli
