@@ -116,13 +116,13 @@ class Watch {
   void Look(loadgen::Load& load) {
     load.Collect([this](size_t of, const loadgen::Interval& interval) { Pass(of, interval); });
     const loadgen::LoadProgress progress = load.Progress();
-    using Phase = loadgen::LoadProgress::Phase;
-    if (progress.phase >= Phase::kMeasuring && !measuring_) {
+    constexpr auto kMeasuring = loadgen::LoadProgress::Phase::kMeasuring;
+    if (progress.phase >= kMeasuring && !measuring_) {
       measuring_ = true;
       witness_.WindowBegins();
       if (server_ != nullptr) server_->WindowBegins();
     }
-    if (progress.phase > Phase::kMeasuring) {
+    if (progress.phase > kMeasuring) {
       witness_.WindowEnds();
       if (server_ != nullptr) server_->WindowEnds();
     }
