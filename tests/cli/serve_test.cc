@@ -177,14 +177,13 @@ TEST_P(ServeOn, AnswersWhatWasSentBeforeTheSignal) {
 }
 
 TEST_P(ServeOn, RestartsOnItsPortFiftyTimes) {
-  std::string port;
+  const std::string port = FreePort();
   for (int i = 0; i < 50; ++i) {
-    bench::Process process = Start(
-        {RINGSIDE_BINARY, "serve", port.empty() ? "0" : port, "--json", "--backend", GetParam()});
+    bench::Process process =
+        Start({RINGSIDE_BINARY, "serve", port, "--json", "--backend", GetParam()});
     while (process.Output().find('\n') == std::string::npos) {
       ASSERT_NE(process.Wait(1'000'000, -1), bench::Process::Waited::kEnded) << process.Errors();
     }
-    port = std::to_string(Line(process.Output(), 0)["port"].get<int>());
     Client client(port);
     client.Send("x");
     ASSERT_EQ(client.Receive(1), "x");

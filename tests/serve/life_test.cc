@@ -365,15 +365,15 @@ TEST_P(TakeoverOn, IsToldInTheReadyLineAndByThePredecessor) {
 
 TEST_P(TakeoverOn, OfFewerListenersClosesTheOthers) {
   const std::string address = FixedAddress(), path = "unix:" + Scratch("u");
-  Serving old(Arguments(address, {"--listen", "counter=127.0.0.1:0", "--listen", "echo=" + path}));
-  const std::string other = old.address(1);
+  const std::string other = FixedAddress();
+  Serving old(Arguments(address, {"--listen", "counter=" + other, "--listen", "echo=" + path}));
   Serving next(Arguments(address));
   old.Ending();
   EXPECT_EQ(next.ready()["listeners"].size(), 1u);
   ExpectEcho(address);
   EXPECT_EQ(PlainClient(other).error(), ECONNREFUSED);
   EXPECT_EQ(PlainClient(path).error(), ECONNREFUSED);
-  for (const std::string& gone : {std::string("counter=127.0.0.1:0"), "echo=" + path}) {
+  for (const std::string& gone : {"counter=" + other, "echo=" + path}) {
     EXPECT_NE(next.process().Errors().find(gone + " is not served any more"), std::string::npos)
         << next.process().Errors();
   }
@@ -746,8 +746,8 @@ TEST_P(Life, AnswersDelayedRepliesBeforeItEnds) {
 }
 
 TEST_P(Life, EndsAtOnceAtTheSecondSignalWhateverIsDelayed) {
-  Serving server({"127.0.0.1:0", "--backend", GetParam(), "--service", "delay", "--delay", "1h",
-                  "--drain", "1h"});
+  Serving server({"127.0.0.1:" + cli_tests::FreePort(), "--backend", GetParam(), "--service",
+                  "delay", "--delay", "1h", "--drain", "1h"});
   PlainClient client(server.address());
   client.Send("never");
   int line = 0;
