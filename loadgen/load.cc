@@ -125,6 +125,7 @@ void RunThreads(Load::Shared& shared, Load::Class& load,
       status.Update(generator->Open());
       const bool ok = status.ok();
       ready.set_value(std::move(status));
+      shared.all_open.wait(false);
       if (ok) {
         generator->Run();
         const std::lock_guard lock(proof->mutex);
@@ -269,15 +270,14 @@ absl::Status Load::Start() {
   shared_->running = threads;
   shared_->wakes.resize(threads, [] {});
   std::vector<std::future<absl::Status>> opened;
-  for (const auto& load : shared_->classes) {
-    const absl::Status status = StartClass(*shared_, *load, &opened);
-    if (status.ok()) continue;
-    Interrupt();
-    return status;
-  }
   absl::Status status;
+  for (const auto& load : shared_->classes) {
+    if (status.ok()) status = StartClass(*shared_, *load, &opened);
+  }
   for (auto& thread : opened) status.Update(thread.get());
   if (!status.ok()) Interrupt();
+  shared_->all_open.store(true);
+  shared_->all_open.notify_all();
   return status;
 }
 

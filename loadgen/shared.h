@@ -55,6 +55,7 @@ struct Load::Shared {
   std::atomic<int64_t> start_at{0};      // when the warm-up begins; 0: not known yet
   std::atomic<int64_t> window_begin{0};  // when measuring begins; 0: not known yet
   std::atomic<uint32_t> running{0};
+  std::atomic<bool> all_open{false};  // every thread has its loop, or has said why not
   WarmupWatch warmup;
   io::Waker ended;
   std::vector<std::thread> threads;
