@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -10,27 +9,21 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
-#include <filesystem>
 #include <fstream>
-#include <functional>
 #include <sstream>
-
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "bench/own_server.h"
 
 namespace bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-constexpr int64_t kReadyTimeoutNs = 10'000'000'000;
-constexpr int64_t kStopTimeoutNs = 15'000'000'000;
 constexpr int64_t kGlanceNs = 1'000'000;
 
 sockaddr_in Loopback(uint16_t port) {
@@ -116,27 +109,42 @@ Place NewPlace(const std::string& transport, bool ringside) {
   return place;
 }
 
-// The JSON object of the last line of the output that is one with that event.
-Json EventOf(const std::string& output, const char* event) {
-  Json found;
-  for (size_t at = 0; at < output.size();) {
-    const size_t end = output.find('\n', at);
-    if (end == std::string::npos) break;
-    Json line = Json::parse(output.substr(at, end - at), nullptr, /*allow_exceptions=*/false);
-    if (line.is_object() && line.value("event", "") == event) found = std::move(line);
-    at = end + 1;
-  }
-  return found;
+std::string Described(const Arm& arm) {
+  return absl::StrCat("the server of arm '", arm.name, "' (", absl::StrJoin(arm.command, " "), ")");
 }
 
-absl::Status ServerFailed(const Arm& arm, const char* what, const Process& process) {
-  std::string said = process.Errors();
-  while (!said.empty() && said.back() == '\n') said.pop_back();
-  const std::string code =
-      process.ended() ? absl::StrCat(" with exit code ", process.exit_code()) : "";
-  return absl::InternalError(absl::StrCat("the server of arm '", arm.name, "' (",
-                                          absl::StrJoin(arm.command, " "), ") ", what, code,
-                                          said.empty() ? "" : absl::StrCat("; it said: ", said)));
+// One of our own servers is told where to listen anyway: its command may say where that goes, as
+// any other's does.
+absl::Status LeaveOutPlace(Arm* arm) {
+  std::erase_if(arm->command, [](const std::string& word) {
+    return word == "{address}" || word == "{port}" || word == "127.0.0.1:{port}";
+  });
+  for (const std::string& word : arm->command) {
+    if (!absl::StrContains(word, "{port}") && !absl::StrContains(word, "{address}")) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("arm '", arm->name,
+                     "': ringside serve listens on one address here, which it "
+                     "is given; leave out '",
+                     word, "'"));
+  }
+  return absl::OkStatus();
+}
+
+// Waits until somebody accepts or takes datagrams there.
+absl::Status AwaitForeign(const Arm& arm, const Place& place, Process* process, int interrupt_fd) {
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::nanoseconds(kServerReadyNs);
+  while (std::chrono::steady_clock::now() < give_up) {
+    if (place.Ready()) return absl::OkStatus();
+    switch (process->Wait(kGlanceNs, interrupt_fd)) {
+      case Process::Waited::kEnded:
+        return ServerFailed(Described(arm), "ended at once", *process);
+      case Process::Waited::kInterrupted:
+        return absl::CancelledError("interrupted");
+      case Process::Waited::kTimeout:
+        break;
+    }
+  }
+  return ServerFailed(Described(arm), "was not ready in 10 s", *process);
 }
 
 }  // namespace
@@ -148,8 +156,6 @@ bool IsUnix(const std::string& transport) {
 bool IsDatagram(const std::string& transport) {
   return transport == "udp" || transport == "unix-dgram";
 }
-
-std::string OwnExecutable() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
 absl::StatusOr<Arm> ParseArm(const std::string& text, const std::vector<std::string>& backends,
                              const std::string& transport) {
@@ -172,6 +178,10 @@ absl::StatusOr<Arm> ParseArm(const std::string& text, const std::vector<std::str
   }
   if (arm.command[0] == "serve") arm.command.insert(arm.command.begin(), OwnExecutable());
   arm.ringside = arm.command.size() > 1 && arm.command[1] == "serve";
+  if (arm.ringside) {
+    const absl::Status left_out = LeaveOutPlace(&arm);
+    if (!left_out.ok()) return left_out;
+  }
   const bool has_address = absl::StrContains(text, "{address}");
   if (IsUnix(transport) && !arm.ringside && !has_address) {
     return absl::InvalidArgumentError(
@@ -182,66 +192,47 @@ absl::StatusOr<Arm> ParseArm(const std::string& text, const std::vector<std::str
   }
   if (!arm.ringside && !has_address && !absl::StrContains(text, "{port}")) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "arm '", arm.name, "' names no port; put {port} or {address} where the command takes it"));
+        "arm '", arm.name,
+        "' names no port; put {port} or {address} where the command takes it (another build of "
+        "ringside needs neither: NAME=PATH serve FLAGS)"));
   }
   return arm;
 }
 
 absl::StatusOr<RunningServer> StartServer(const Arm& arm, const std::string& transport,
-                                          uint64_t message_bytes, const std::vector<int>& cpus,
-                                          int interrupt_fd) {
+                                          const std::vector<std::string>& flags,
+                                          const std::vector<int>& cpus, int interrupt_fd) {
   std::vector<std::string> argv = arm.command;
   Place place = NewPlace(transport, arm.ringside);
   if (arm.ringside) {
-    argv.insert(argv.end(), {place.address(), "--json", "--size", absl::StrCat(message_bytes)});
-  } else {
-    for (std::string& word : argv) {
-      word = absl::StrReplaceAll(
-          word, {{"{port}", absl::StrCat(place.port)}, {"{address}", place.address()}});
-    }
+    argv.insert(argv.end(), {place.address(), "--json"});
+    argv.insert(argv.end(), flags.begin(), flags.end());
+    auto server = StartOwnServer(argv, Described(arm), cpus, interrupt_fd);
+    if (!server.ok()) return server.status();
+    if (!IsUnix(transport)) place.port = server->ready["port"].get<uint16_t>();
+    return RunningServer{std::move(server->process), place.address()};
+  }
+  for (std::string& word : argv) {
+    word = absl::StrReplaceAll(
+        word, {{"{port}", absl::StrCat(place.port)}, {"{address}", place.address()}});
   }
   auto process = Process::Start(argv, cpus);
   if (!process.ok()) return process.status();
-  RunningServer server{std::move(*process), place.address()};
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::nanoseconds(kReadyTimeoutNs);
-  while (std::chrono::steady_clock::now() < give_up) {
-    if (arm.ringside) {
-      const Json ready = EventOf(server.process.Output(), "ready");
-      if (!ready.is_null()) {
-        if (!IsUnix(transport)) place.port = ready["port"].get<uint16_t>();
-        server.address = place.address();
-        return server;
-      }
-    } else if (place.Ready()) {
-      return server;
-    }
-    switch (server.process.Wait(kGlanceNs, interrupt_fd)) {
-      case Process::Waited::kEnded:
-        return ServerFailed(arm, "ended at once", server.process);
-      case Process::Waited::kInterrupted:
-        return absl::CancelledError("interrupted");
-      case Process::Waited::kTimeout:
-        break;
-    }
-  }
-  return ServerFailed(arm, "was not ready in 10 s", server.process);
+  const absl::Status ready = AwaitForeign(arm, place, &*process, interrupt_fd);
+  if (!ready.ok()) return ready;
+  return RunningServer{*std::move(process), place.address()};
 }
 
 absl::StatusOr<double> StopServer(const Arm& arm, RunningServer server, int interrupt_fd) {
-  server.process.Signal(SIGTERM);
-  switch (server.process.Wait(kStopTimeoutNs, interrupt_fd)) {
-    case Process::Waited::kInterrupted:
-      return absl::CancelledError("interrupted");
-    case Process::Waited::kTimeout:
-      return ServerFailed(arm, "did not end on SIGTERM", server.process);
-    case Process::Waited::kEnded:
-      break;
+  if (arm.ringside) {
+    const auto summary =
+        StopOwnServer({std::move(server.process), Described(arm), {}}, interrupt_fd);
+    if (!summary.ok()) return summary.status();
+    return (*summary)["loop"]["system_calls"].get<double>();
   }
-  if (!arm.ringside) return -1.0;
-  if (server.process.exit_code() != 0) return ServerFailed(arm, "failed", server.process);
-  const Json summary = EventOf(server.process.Output(), "summary");
-  if (summary.is_null()) return ServerFailed(arm, "gave no summary", server.process);
-  return summary["syscalls_per_request"].get<double>();
+  const absl::Status ended = EndServer(Described(arm), &server.process, interrupt_fd);
+  if (!ended.ok()) return ended;
+  return std::nan("");
 }
 
 }  // namespace bench

@@ -14,11 +14,17 @@ inline constexpr const char* kTransports[] = {"tcp", "unix", "seqpacket", "udp",
 bool IsUnix(const std::string& transport);
 bool IsDatagram(const std::string& transport);
 
+// What an arm is there for.
+enum class Role { kBaseline, kArm, kSelfCheck };  // kSelfCheck: the first arm once more
+
 // One side of a comparison: a server to be started anew for each round.
 struct Arm {
   std::string name;
   std::vector<std::string> command;  // words; {port} and {address} are filled in
   bool ringside = false;             // speaks our ready line and summary, and picks its own port
+  std::vector<std::string> load;     // flags of the load generator that are this arm's own
+  Role role = Role::kArm;
+  std::string feature, change;  // of an ablation: what differs from the first arm, "off" or "on"
 };
 
 // Reads what --arm is given:
@@ -39,16 +45,13 @@ struct RunningServer {
 };
 
 // Starts the arm's server over the transport, on a free port or a fresh abstract name, and waits
-// until it is ready. `message_bytes` tells ours what a request is. Cancelled when interrupt_fd
-// became readable; else an error carries what the server wrote to stderr.
+// until it is ready. Ours gets `flags`, too: what a request is, which service. Cancelled when
+// interrupt_fd became readable; else an error carries what the server wrote to stderr.
 absl::StatusOr<RunningServer> StartServer(const Arm& arm, const std::string& transport,
-                                          uint64_t message_bytes, const std::vector<int>& cpus,
-                                          int interrupt_fd);
+                                          const std::vector<std::string>& flags,
+                                          const std::vector<int>& cpus, int interrupt_fd);
 
-// The system calls a request of the server's own summary; below 0 where it gives none. Ends it.
+// Ends the server. The system calls of its whole life, by its own summary; NaN where it gives none.
 absl::StatusOr<double> StopServer(const Arm& arm, RunningServer server, int interrupt_fd);
-
-// The path of this program, for starting its own subcommands.
-std::string OwnExecutable();
 
 }  // namespace bench

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "stats/signed_rank.h"
+#include "bench/compare_json.h"
+#include "bench/record.h"
 
 namespace bench {
 namespace {
@@ -18,46 +18,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-// Void rounds in a row after which nothing will be learned here.
+// Void rounds of an arm in a row after which nothing will be learned of it here.
 constexpr int kVoidInRowMax = 6;
-constexpr double kPaceShare = 0.6;  // of the slower arm's full speed, at the most
-
-struct Pair {
-  RoundResult a, b;
-  bool a_first;
-};
-
-struct State {
-  Scenario scenario;
-  std::vector<Pair> pairs;
-  std::vector<Json> voids;
-  int void_in_row = 0;
-  int64_t pair_ns = 0;  // how long the last one took
-  Judgement judgement = {};
-  bool judged = false, done = false;
-};
-
-const Metric& Gate(const CompareOptions& options) {
-  for (const Metric& metric : kMetrics) {
-    if (options.metric == metric.key) return metric;
-  }
-  return kMetrics[0];
-}
-
-std::vector<double> LogRatios(const State& state, const Metric& metric) {
-  std::vector<double> logs;
-  for (const Pair& pair : state.pairs) {
-    const double a = pair.a.*metric.value, b = pair.b.*metric.value;
-    if (a > 0 && b > 0) logs.push_back(std::log(b / a));
-  }
-  return logs;
-}
-
-std::vector<double> Values(const State& state, const Metric& metric, bool of_a) {
-  std::vector<double> values;
-  for (const Pair& pair : state.pairs) values.push_back((of_a ? pair.a : pair.b).*metric.value);
-  return values;
-}
+constexpr double kPaceShare = 0.6;   // of the slower arm's full speed, at the most
+constexpr double kGuessShare = 0.5;  // of full speed: where the first search begins
 
 // Rounded down to two digits, so that a pace reads well and repeats.
 double TwoDigits(double value) {
@@ -65,117 +29,43 @@ double TwoDigits(double value) {
   return std::floor(value / unit) * unit;
 }
 
-// JSON has neither infinity nor NaN: null.
-Json Finite(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-Json RoundJson(const RoundResult& round) {
-  Json json = {{"requests_per_s", round.requests_per_s},
-               {"p99_ns", round.p99_ns},
-               {"server_cpu_us", round.server_cpu_us},
-               {"client_cpu_us", round.client_cpu_us},
-               {"full_server_cpu_us", round.full_server_cpu_us},
-               {"full_client_cpu_us", round.full_client_cpu_us},
-               {"steal", round.steal}};
-  const auto told = [](double value) { return value >= 0 ? Json(value) : Json(nullptr); };
-  json["server_syscalls"] = told(round.server_syscalls);
-  json["full_server_syscalls"] = told(round.full_server_syscalls);
-  return json;
-}
-
-Json JudgementJson(const Judgement& judgement) {
-  return {{"verdict", Name(judgement.verdict)},         {"pairs", judgement.pairs},
-          {"ratio", Finite(judgement.ratio_estimate)},  {"ratio_low", Finite(judgement.ratio_low)},
-          {"ratio_high", Finite(judgement.ratio_high)}, {"confidence", kLookConfidence},
-          {"more_pairs", judgement.more_pairs},         {"reachable", Finite(judgement.reachable)}};
-}
-
-// The metrics beside the gating one: estimate and interval, and whether they differ at all, with
-// Holm's correction for their number.
-Json SecondaryJson(const State& state, const CompareOptions& options) {
-  std::vector<const Metric*> metrics;
-  std::vector<stats::PairedEstimate> estimates;
-  std::vector<double> p_values;
-  for (const Metric& metric : kMetrics) {
-    const std::vector<double> logs = LogRatios(state, metric);
-    if (&metric == &Gate(options) || logs.empty()) continue;
-    metrics.push_back(&metric);
-    estimates.push_back(stats::SignedRank(logs, kLookConfidence));
-    p_values.push_back(estimates.back().p_value);
-  }
-  const std::vector<double> adjusted = stats::HolmAdjust(p_values);
-  Json json = Json::object();
-  for (size_t i = 0; i < metrics.size(); ++i) {
-    const bool differs = adjusted[i] < 0.05;
-    json[metrics[i]->key] = {{"ratio", Finite(std::exp(estimates[i].estimate))},
-                             {"ratio_low", Finite(std::exp(estimates[i].low))},
-                             {"ratio_high", Finite(std::exp(estimates[i].high))},
-                             {"p_holm", Finite(adjusted[i])},
-                             {"difference", !differs                    ? "none found"
-                                            : estimates[i].estimate > 0 ? "higher"
-                                                                        : "lower"}};
-  }
-  return json;
-}
-
-Json ScenarioJson(const State& state, const CompareOptions& options) {
-  Json medians = Json::object();
-  for (const Metric& metric : kMetrics) {
-    if (state.pairs.empty()) break;
-    const double a = stats::Median(Values(state, metric, true));
-    const double b = stats::Median(Values(state, metric, false));
-    medians[metric.key] = {{"a", a >= 0 ? Json(a) : Json(nullptr)},
-                           {"b", b >= 0 ? Json(b) : Json(nullptr)}};
-  }
-  Json pairs = Json::array();
-  for (const Pair& pair : state.pairs) {
-    pairs.push_back(
-        {{"first", pair.a_first ? "a" : "b"}, {"a", RoundJson(pair.a)}, {"b", RoundJson(pair.b)}});
-  }
-  Json json = {{"name", state.scenario.name},
-               {"connections", state.scenario.connections},
-               {"message_bytes", state.scenario.message_bytes},
-               {"depth", state.scenario.depth},
-               {"pace_rps", state.scenario.pace_rps}};
-  json["verdict"] = state.judged ? JudgementJson(state.judgement) : Json(nullptr);
-  json["medians"] = medians;
-  json["secondary"] = SecondaryJson(state, options);
-  json["void_pairs"] = state.voids;
-  json["pairs"] = pairs;
-  return json;
-}
-
-class Comparison {
+class Play {
  public:
-  Comparison(const CompareOptions& options,
-             const std::function<void(const CompareProgress&)>& progress)
+  Play(const CompareOptions& options, const std::function<void(const CompareProgress&)>& progress)
       : options_(options), progress_(progress), order_(options.seed), begun_(Clock::now()) {
-    for (const Scenario& scenario : options.scenarios) states_.push_back({.scenario = scenario});
-  }
-
-  absl::Status Play() {
-    absl::Status status = FindPaces();
-    while (status.ok() && AnyOpen() && !OutOfBudget()) {
-      for (State& state : states_) {
-        if (!status.ok() || state.done || OutOfBudget()) continue;
-        status = PlayPair(state);
+    for (const Arm& arm : options.arms) judged_arms_ += arm.role == Role::kArm;
+    for (const Scenario& scenario : options.scenarios) {
+      Record& record = records_.emplace_back();
+      record.scenario = scenario;
+      record.rate_guesses.resize(options.arms.size(), 0);
+      for (size_t arm = 1; arm < options.arms.size(); ++arm) {
+        record.comparisons.push_back({.arm = arm});
       }
     }
-    for (State& state : states_) {
-      if (!state.done) JudgeNow(state, /*last=*/true);
+  }
+
+  absl::Status All() {
+    absl::Status status = FindPaces();
+    while (status.ok() && AnyOpen() && !OutOfBudget()) {
+      for (Record& record : records_) {
+        if (!status.ok() || record.done() || OutOfBudget()) continue;
+        status = PlayBlock(record);
+      }
     }
+    for (Record& record : records_) JudgeOpen(record, /*budget_ended=*/true);
     return status;
   }
 
   Json ToJson() const {
-    Json json = Json::array();
-    for (const State& state : states_) json.push_back(ScenarioJson(state, options_));
-    return json;
+    TimeSpent time = time_;
+    time.wall_ns = std::chrono::nanoseconds(Clock::now() - begun_).count();
+    return ResultJson(options_, records_, time);
   }
 
  private:
   bool AnyOpen() const {
-    return std::any_of(states_.begin(), states_.end(),
-                       [](const State& state) { return !state.done; });
+    return std::any_of(records_.begin(), records_.end(),
+                       [](const Record& record) { return !record.done(); });
   }
 
   int64_t LeftNs() const {
@@ -183,125 +73,186 @@ class Comparison {
   }
 
   bool OutOfBudget() const {
-    int64_t pair_ns = 0;
-    for (const State& state : states_) pair_ns = std::max(pair_ns, state.pair_ns);
-    return LeftNs() < pair_ns;
+    int64_t block_ns = 0;
+    for (const Record& record : records_) block_ns = std::max(block_ns, record.block_ns);
+    return LeftNs() < block_ns;
   }
 
-  void Tell(const State& state, std::string note) {
-    const int pairs = static_cast<int>(state.pairs.size());
+  int OpenPairs(const Record& record) const {
+    int pairs = options_.pairs_max;
+    for (const Comparison& comparison : record.comparisons) {
+      if (!comparison.done) pairs = std::min(pairs, Pairs(record, comparison.arm));
+    }
+    return pairs;
+  }
+
+  void Tell(const Record& record, std::string note) {
+    const int pairs = OpenPairs(record);
     int look = options_.pairs_max;
     for (int candidate : kLooks) {
       if (candidate > pairs) look = std::min(look, candidate);
     }
     int64_t left = 0;
-    for (const State& other : states_) {
-      if (!other.done)
-        left += other.pair_ns * (options_.pairs_max - static_cast<int>(other.pairs.size()));
+    for (const Record& other : records_) {
+      if (!other.done()) left += other.block_ns * (options_.pairs_max - OpenPairs(other));
     }
-    progress_({.scenario = state.scenario.name,
+    progress_({.scenario = record.scenario.name,
                .pair = pairs + 1,
                .next_look = look,
                .left_ns = std::min(std::max<int64_t>(0, LeftNs()), left > 0 ? left : LeftNs()),
                .note = std::move(note)});
   }
 
-  // A pace that the slower arm holds: the scenario's own, or a share of its full speed.
+  // A pace that the arms hold: the scenario's own, or a share of the slower one's full speed. In an
+  // ablation an arm that can't hold the first one's pace has lost, and doesn't slow the others.
   absl::Status FindPaces() {
-    for (State& state : states_) {
-      Tell(state, "");
+    for (Record& record : records_) {
+      Scenario& scenario = record.scenario;
+      const bool paced = scenario.pace_rps > 0 && !scenario.pace_fixed;
+      const bool searches = !scenario.objective.empty();
+      if (!paced && !searches) continue;
+      Tell(record, "");
       double slower = INFINITY;
-      for (const Arm* arm : {&options_.a, &options_.b}) {
-        const auto speed = FullSpeed(*arm, state.scenario, options_.plan);
+      for (size_t arm = 0; arm < options_.arms.size(); ++arm) {
+        if (arm > 0 && options_.ablation && !searches) break;
+        const auto speed = FullSpeed(options_.arms[arm], scenario, options_.plan);
         if (!speed.ok()) return speed.status();
+        time_.measured_ns += options_.plan.window_ns;
+        time_.warmup_ns += options_.plan.warmup_ns;
+        record.rate_guesses[arm] = kGuessShare * *speed;
         slower = std::min(slower, *speed);
       }
-      state.scenario.pace_rps = std::min(state.scenario.pace_rps, TwoDigits(kPaceShare * slower));
+      if (paced) scenario.pace_rps = std::min(scenario.pace_rps, TwoDigits(kPaceShare * slower));
     }
     return absl::OkStatus();
   }
 
-  absl::Status PlayPair(State& state) {
-    Tell(state, "");
+  std::vector<size_t> Order(const Record& record) {
+    std::vector<size_t> order = {0};
+    for (const Comparison& comparison : record.comparisons) {
+      if (!comparison.done) order.push_back(comparison.arm);
+    }
+    std::shuffle(order.begin(), order.end(), order_);
+    return order;
+  }
+
+  absl::Status PlayBlock(Record& record) {
+    Tell(record, "");
     const auto begun = Clock::now();
-    Pair pair = {.a = {}, .b = {}, .a_first = (order_() & 1) != 0};
-    for (bool a_turn : {pair.a_first, !pair.a_first}) {
-      auto round = PlayRound(a_turn ? options_.a : options_.b, state.scenario, options_.plan);
+    Block block;
+    block.begin_s = std::chrono::duration<double>(begun - begun_).count();
+    block.order = Order(record);
+    block.arms.resize(options_.arms.size());
+    for (const size_t arm : block.order) {
+      auto round =
+          PlayRound(options_.arms[arm], record.scenario, options_.plan, &record.rate_guesses[arm]);
       if (!round.ok()) return round.status();
-      (a_turn ? pair.a : pair.b) = *round;
+      time_.measured_ns += round->measured_ns;
+      time_.warmup_ns += round->warmup_ns;
+      block.arms[arm] = *std::move(round);
     }
-    state.pair_ns = std::chrono::nanoseconds(Clock::now() - begun).count();
-    if (!pair.a.void_why.empty() || !pair.b.void_why.empty()) return NoteVoid(state, pair);
-    state.void_in_row = 0;
-    state.pairs.push_back(pair);
-    const int count = static_cast<int>(state.pairs.size());
-    if (count >= options_.pairs_max) {
-      JudgeNow(state, /*last=*/true);
-    } else if (IsLook(count)) {
-      JudgeNow(state, /*last=*/false);
+    record.block_ns = std::chrono::nanoseconds(Clock::now() - begun).count();
+    record.blocks.push_back(std::move(block));
+    absl::Status status = CheckGate(record);
+    if (status.ok()) status = NoteVoids(record);
+    if (status.ok()) JudgeOpen(record, /*budget_ended=*/false);
+    return status;
+  }
+
+  // What a verdict is about has to be known of each arm.
+  absl::Status CheckGate(const Record& record) {
+    const Block& block = record.blocks.back();
+    for (const size_t arm : block.order) {
+      const RoundResult& round = *block.arms[arm];
+      if (!round.void_why.empty() || !std::isnan(round.figures[record.scenario.metric])) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat(record.scenario.metric, " of arm '", options_.arms[arm].name, "' in ",
+                       record.scenario.name,
+                       " can't be known (its server doesn't tell, or too few requests are behind "
+                       "it); choose another --metric, or a longer --window"));
     }
     return absl::OkStatus();
   }
 
-  absl::Status NoteVoid(State& state, const Pair& pair) {
-    const bool of_a = !pair.a.void_why.empty();
-    const std::string& why = of_a ? pair.a.void_why : pair.b.void_why;
-    const std::string& arm = of_a ? options_.a.name : options_.b.name;
-    state.voids.push_back({{"arm", of_a ? "a" : "b"}, {"why", why}});
-    if (++state.void_in_row < kVoidInRowMax) return absl::OkStatus();
-    return absl::InternalError(absl::StrCat(kVoidInRowMax, " rounds of ", state.scenario.name,
-                                            " in a row were void; the last, of '", arm,
-                                            "': ", why));
+  // Counts voids in a row. An arm that has only these is given up. It is an error where the arm is
+  // to blame and nothing else is left to compare.
+  absl::Status NoteVoids(Record& record) {
+    const Block& block = record.blocks.back();
+    const RoundResult& first = *block.arms[0];
+    record.first_void_in_row = first.void_why.empty() ? 0 : record.first_void_in_row + 1;
+    const bool nothing_left = record.first_void_in_row >= kVoidInRowMax;
+    if (nothing_left && !first.disturbed) return VoidError(record, 0, first.void_why);
+    for (Comparison& comparison : record.comparisons) {
+      const auto& round = block.arms[comparison.arm];
+      if (!round.has_value()) continue;
+      comparison.void_in_row = round->void_why.empty() ? 0 : comparison.void_in_row + 1;
+      if (!nothing_left && comparison.void_in_row < kVoidInRowMax) continue;
+      const RoundResult& blamed = nothing_left ? first : *round;
+      if (judged_arms_ == 1 && !blamed.disturbed) {
+        return VoidError(record, comparison.arm, blamed.void_why);
+      }
+      comparison.done = true;
+      comparison.gave_up =
+          absl::StrCat(kVoidInRowMax, " rounds in a row were void: ", blamed.void_why);
+      Tell(record, absl::StrCat(record.scenario.name, ", ", options_.arms[comparison.arm].name,
+                                ": ", comparison.gave_up));
+    }
+    return absl::OkStatus();
   }
 
-  void JudgeNow(State& state, bool last) {
-    const Metric& gate = Gate(options_);
-    state.judgement = Judge(LogRatios(state, gate), options_.margin, gate.lower_is_better, last);
-    state.judged = true;
-    state.done = state.judgement.final;
-    const size_t pairs = state.pairs.size();
-    Tell(state, absl::StrFormat("%s after %d %s: %s", state.scenario.name, pairs,
-                                pairs == 1 ? "pair" : "pairs",
-                                state.done ? Name(state.judgement.verdict) : "not decided yet"));
+  absl::Status VoidError(const Record& record, size_t arm, const std::string& why) {
+    return absl::InternalError(absl::StrCat(kVoidInRowMax, " rounds of ", record.scenario.name,
+                                            " in a row were void; the last, of '",
+                                            options_.arms[arm].name, "': ", why));
+  }
+
+  void JudgeOpen(Record& record, bool budget_ended) {
+    for (Comparison& comparison : record.comparisons) {
+      if (comparison.done) continue;
+      const int pairs = Pairs(record, comparison.arm);
+      const bool last = budget_ended || pairs >= options_.pairs_max;
+      if (!last && (!IsLook(pairs) || comparison.looked_at == pairs)) continue;
+      comparison.looked_at = pairs;
+      JudgeNow(record, comparison, last);
+    }
+  }
+
+  void JudgeNow(Record& record, Comparison& comparison, bool last) {
+    const size_t gate = MetricIndex(record.scenario.metric);
+    comparison.judgement = Judge(LogRatios(record, comparison.arm, gate), record.scenario.margin,
+                                 kMetrics[gate].lower_is_better, last, ConfidenceOf(judged_arms_));
+    comparison.judged = true;
+    comparison.done = comparison.judgement.final;
+    const int pairs = comparison.judgement.pairs;
+    const std::string arm =
+        options_.arms.size() > 2 ? absl::StrCat(", ", options_.arms[comparison.arm].name) : "";
+    Tell(record,
+         absl::StrFormat("%s%s after %d %s: %s", record.scenario.name, arm, pairs,
+                         pairs == 1 ? "pair" : "pairs",
+                         comparison.done ? Name(comparison.judgement.verdict) : "not decided yet"));
   }
 
   const CompareOptions& options_;
   const std::function<void(const CompareProgress&)>& progress_;
   std::mt19937_64 order_;
-  Clock::time_point begun_;
-  std::vector<State> states_;
+  const Clock::time_point begun_;
+  std::vector<Record> records_;
+  TimeSpent time_;
+  int judged_arms_ = 0;
 };
-
-// Our own path says nothing on another machine: it is the `revision` of the result.
-Json ArmJson(const Arm& arm) {
-  std::vector<std::string> words = arm.command;
-  if (words[0] == OwnExecutable()) words[0] = "ringside";
-  return {{"name", arm.name}, {"command", absl::StrJoin(words, " ")}};
-}
 
 }  // namespace
 
 absl::Status Compare(const CompareOptions& options,
                      const std::function<void(const CompareProgress&)>& progress, Json* json,
                      bool* interrupted) {
-  Comparison comparison(options, progress);
-  const absl::Status status = comparison.Play();
+  Play play(options, progress);
+  const absl::Status status = play.All();
   *interrupted = absl::IsCancelled(status);
-  (*json)["schema"] = "ringside.compare/1";
-  (*json)["a"] = ArmJson(options.a);
-  (*json)["b"] = ArmJson(options.b);
-  (*json)["metric"] = Gate(options).key;
-  (*json)["margin"] = options.margin;
-  (*json)["seed"] = options.seed;
-  (*json)["service"] = options.plan.service;
-  (*json)["transport"] = options.plan.transport;
-  (*json)["client_backend"] = options.plan.client_backend;
-  (*json)["warmup_s"] = options.plan.warmup_ns / 1e9;
-  (*json)["window_s"] = options.plan.window_ns / 1e9;
-  (*json)["server_cpus"] = options.plan.cpus.server;
-  (*json)["client_cpus"] = options.plan.cpus.client;
+  *json = play.ToJson();
   (*json)["interrupted"] = *interrupted;
-  (*json)["scenarios"] = comparison.ToJson();
+  (*json)["problem"] =
+      status.ok() || *interrupted ? Json(nullptr) : Json(std::string(status.message()));
   return *interrupted ? absl::OkStatus() : status;
 }
 

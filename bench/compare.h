@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,33 +11,27 @@
 #include "absl/status/statusor.h"
 #include "bench/arm.h"
 #include "bench/round.h"
+#include "bench/scenario.h"
 #include "bench/verdict.h"
 
 namespace bench {
 
-// The metrics of a round. The first that is named in CompareOptions gates; the others inform.
-struct Metric {
-  const char* key;  // in JSON, and for --metric; report/compare_text.cc has the words
-  bool lower_is_better;
-  double RoundResult::*value;
-};
-inline constexpr Metric kMetrics[] = {
-    {"server_cpu_us", true, &RoundResult::server_cpu_us},
-    {"requests_per_s", false, &RoundResult::requests_per_s},
-    {"p99_ns", true, &RoundResult::p99_ns},
-    {"server_syscalls", true, &RoundResult::server_syscalls},
-    {"client_cpu_us", true, &RoundResult::client_cpu_us},
+// What differs from scenario to scenario.
+struct Sweep {
+  std::string parameter;  // "connections"
+  std::vector<double> values;
 };
 
 struct CompareOptions {
-  Arm a, b;
+  std::vector<Arm> arms;  // the first is the baseline
   std::vector<Scenario> scenarios;
   RoundPlan plan;
-  std::string metric = "server_cpu_us";  // the one that the verdict is about
-  double margin = 0.05;                  // the difference that matters
-  int64_t budget_ns = 300'000'000'000;   // for all scenarios
-  int pairs_max = 80;                    // for each
-  uint64_t seed = 0;                     // of the random order within pairs
+  int64_t budget_ns = 300'000'000'000;  // for all scenarios
+  int pairs_max = 80;                   // rounds for each
+  uint64_t seed = 0;                    // of the random order within rounds
+  bool ablation = false;                // arms are the first one with a feature switched
+  bool inconclusive_passes = false;     // what can't be told is no failure: for the result's `plan`
+  std::optional<Sweep> sweep;
 };
 
 // Where a comparison is, for a progress line.
@@ -48,11 +43,15 @@ struct CompareProgress {
   std::string note;     // news worth a line of their own; "" otherwise
 };
 
-// Plays pairs of rounds, A and B adjacent and in random order, over all scenarios in turn, until
-// each has its verdict, the budget is spent or the user interrupts. Looks after 10, 20, 40 and 80
-// pairs, and once more where the budget ends. `json` becomes the result, schema
-// "ringside.compare/1"; it is filled with what was measured also where an error is returned (an arm
-// fails, or too many rounds are void).
+// Plays rounds over all scenarios in turn: in each, all arms adjacent and in random order, so that
+// each further arm makes a pair with the first. Looks after 10, 20, 40 and 80 pairs, and once more
+// where the budget ends; an arm whose verdict is reached is not played any more. Ends when all
+// verdicts are reached, the budget is spent or the user interrupts.
+//
+// `json` becomes the result, schema "ringside.compare/2" (results/SCHEMA.md) without what the
+// program says of itself; it is filled with what was measured also where an error is returned: an
+// arm fails, or its rounds are void again and again. Where that is because the machine is busy with
+// others, it is no error, but nothing that can be told.
 absl::Status Compare(const CompareOptions& options,
                      const std::function<void(const CompareProgress&)>& progress,
                      nlohmann::ordered_json* json, bool* interrupted);

@@ -20,9 +20,15 @@
 namespace bench {
 namespace {
 
+// Why a child never became the program: what setrlimit(2), or else execvp(3), said.
+struct Failure {
+  int error = 0;
+  bool of_limit = false;
+};
+
 // In the child, between fork and exec: only async-signal-safe calls.
-[[noreturn]] void BecomeProgram(char* const* argv, const cpu_set_t* cpus, int out, int err,
-                                int failed, pid_t parent) {
+[[noreturn]] void BecomeProgram(char* const* argv, const cpu_set_t* cpus, uint64_t nofile, int out,
+                                int err, int failed, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the parent died before the line above
   setpgid(0, 0);                        // Ctrl-C is for the parent, which ends us in order
@@ -39,9 +45,15 @@ namespace {
   dup2(nothing, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
-  execvp(argv[0], argv);
-  const int error = errno;
-  [[maybe_unused]] const ssize_t n = write(failed, &error, sizeof(error));
+  const rlimit descriptors = {.rlim_cur = nofile, .rlim_max = nofile};
+  Failure failure;
+  if (nofile != 0 && setrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
+    failure.of_limit = true;
+  } else {
+    execvp(argv[0], argv);
+  }
+  failure.error = errno;
+  [[maybe_unused]] const ssize_t n = write(failed, &failure, sizeof(failure));
   _exit(127);
 }
 
@@ -62,7 +74,7 @@ int64_t Nanos(const timeval& time) {
 }  // namespace
 
 absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
-                                       const std::vector<int>& cpus) {
+                                       const std::vector<int>& cpus, uint64_t nofile) {
   Process process;
   process.out_ = memfd_create("stdout", MFD_CLOEXEC);
   process.err_ = memfd_create("stderr", MFD_CLOEXEC);
@@ -80,7 +92,7 @@ absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
   const pid_t parent = getpid();
   process.pid_ = fork();
   if (process.pid_ == 0) {
-    BecomeProgram(words.data(), cpus.empty() ? nullptr : &set, process.out_, process.err_,
+    BecomeProgram(words.data(), cpus.empty() ? nullptr : &set, nofile, process.out_, process.err_,
                   failed[1], parent);
   }
   close(failed[1]);
@@ -89,11 +101,15 @@ absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
     return absl::ResourceExhaustedError(absl::StrCat("fork: ", strerror(errno)));
   }
   process.pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, process.pid_, 0));
-  int error = 0;
-  const bool no_exec = read(failed[0], &error, sizeof(error)) == sizeof(error);
+  Failure failure;
+  const bool no_exec = read(failed[0], &failure, sizeof(failure)) == sizeof(failure);
   close(failed[0]);
+  if (no_exec && failure.of_limit) {
+    return absl::InvalidArgumentError(absl::StrCat("RLIMIT_NOFILE can't be ", nofile, " for ",
+                                                   argv[0], ": ", strerror(failure.error)));
+  }
   if (no_exec) {
-    return absl::NotFoundError(absl::StrCat("can't run ", argv[0], ": ", strerror(error)));
+    return absl::NotFoundError(absl::StrCat("can't run ", argv[0], ": ", strerror(failure.error)));
   }
   return process;
 }
@@ -109,6 +125,7 @@ Process& Process::operator=(Process&& other) noexcept {
   err_ = std::exchange(other.err_, -1);
   exit_code_ = other.exit_code_;
   cpu_ns_ = other.cpu_ns_;
+  peak_bytes_ = other.peak_bytes_;
   ended_ = other.ended_;
   return *this;
 }
@@ -147,6 +164,7 @@ Process::Waited Process::Wait(int64_t timeout_ns, int interrupt_fd) {
   wait4(pid_, &status, 0, &usage);
   ended_ = true;
   cpu_ns_ = Nanos(usage.ru_utime) + Nanos(usage.ru_stime);
+  peak_bytes_ = int64_t{usage.ru_maxrss} * 1024;
   exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return Waited::kEnded;
 }

@@ -14,10 +14,11 @@ namespace bench {
 // ended when the Process goes, and by the kernel should we die first (PR_SET_PDEATHSIG).
 class Process {
  public:
-  // Starts argv[0], looked up in PATH, on the CPUs given (none: on all). NotFound where there is no
-  // such program.
+  // Starts argv[0], looked up in PATH, on the CPUs given (none: on all). `nofile`: its
+  // RLIMIT_NOFILE, soft and hard (setrlimit(2)); 0: as ours. NotFound where there is no such
+  // program; InvalidArgument where that limit can't be set: above our hard one only root may.
   static absl::StatusOr<Process> Start(const std::vector<std::string>& argv,
-                                       const std::vector<int>& cpus);
+                                       const std::vector<int>& cpus, uint64_t nofile = 0);
   Process(Process&& other) noexcept;
   Process& operator=(Process&& other) noexcept;
   ~Process();
@@ -38,6 +39,9 @@ class Process {
   // After kEnded: the CPU time of it and of its children that it waited for, user and system
   // (getrusage(2), from wait4).
   int64_t cpu_ns() const { return cpu_ns_; }
+  // After kEnded: the most memory that it had resident. Where it never had as much as this process,
+  // from which it was made, that of this process (getrusage(2), ru_maxrss).
+  int64_t peak_bytes() const { return peak_bytes_; }
   bool ended() const { return ended_; }
 
  private:
@@ -47,7 +51,7 @@ class Process {
   pid_t pid_ = -1;
   int pidfd_ = -1, out_ = -1, err_ = -1;
   int exit_code_ = -1;
-  int64_t cpu_ns_ = 0;
+  int64_t cpu_ns_ = 0, peak_bytes_ = 0;
   bool ended_ = false;
 };
 

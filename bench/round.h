@@ -1,52 +1,58 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "bench/arm.h"
 #include "bench/cpus.h"
+#include "bench/metrics.h"
+#include "bench/scenario.h"
 
 namespace bench {
 
-// What the arms are compared under.
-struct Scenario {
-  std::string name;  // "64 × 64 B"
-  uint32_t connections = 64;
-  uint64_t message_bytes = 64;
-  uint32_t depth = 1;
-  double pace_rps = 100'000;  // of the paced part: the most that is asked for
-};
-
-// How one round is played.
+// How rounds are played.
 struct RoundPlan {
   CpuPlan cpus;
-  std::string service = "echo";
   std::string transport = "tcp";  // of kTransports
-  std::string client_backend;     // of the load generator: the same for all arms
+  std::string client_backend;     // of the load generator, where an arm's own flags say none
   int64_t warmup_ns = 150'000'000;
   int64_t window_ns = 400'000'000;  // measured, for each part
+  double steal_max = 0.10;          // of the CPU time: a round with more is void
+  double others_max = 0.10;         // likewise, of both ends' CPUs (bench/cpu_watch.h)
   int interrupt_fd = -1;            // becomes readable when the user wants an end
 };
 
-// One arm's figures of one round. Both parts start the server and the load generator afresh: at
-// full speed (closed loop), then paced.
+// A counter of the kernel that changed.
+struct KernelChange {
+  int64_t delta = 0;
+  std::string meaning;
+};
+using KernelChanges = std::map<std::string, KernelChange>;  // by nstat(8)'s name
+
+// One arm's figures of one round. Each part starts the server and the load generator afresh.
 struct RoundResult {
-  double full_server_cpu_us = 0, full_client_cpu_us = 0;  // a request, at full speed
-  double full_server_syscalls = -1;                       // likewise; -1: it doesn't tell
-  double requests_per_s = 0, p99_ns = 0;                  // at full speed
-  double server_cpu_us = 0, client_cpu_us = 0;            // a request, paced
-  double server_syscalls = -1;  // a request, paced; -1: the server doesn't tell
-  double steal = 0;             // share of the machine's CPU time that others took
-  std::string void_why;         // why the round doesn't count; "" where it does
+  Figures figures;
+  std::string full_hdr, paced_hdr;  // the latencies, as stats::EncodeHdr() writes them; "": none
+  KernelChanges kernel;             // of all parts
+  bool generator_bound = false;     // at full speed the load generator was the limit
+  double steal = 0;                 // share of the machine's CPU time that the hypervisor took
+  double others = 0;                // share of both ends' CPUs that other processes had
+  std::string void_why;             // why the round doesn't count; "" where it does
+  bool disturbed = false;           // because of others, not of what an end did
+  int64_t measured_ns = 0;          // windows, and below warm-ups, of all its parts
+  int64_t warmup_ns = 0;
 };
 
-// Plays a round. An error ends the comparison: the arm doesn't start, or dies (its stderr is in the
-// message); Cancelled: interrupted. A round with errors of the load, or off its pace, is void.
+// Plays a round: the parts that the scenario has. `rate_guess` is where a search for the highest
+// rate begins, and gets what was found. An error ends the comparison: the arm doesn't start, or
+// dies (its stderr is in the message); Cancelled: interrupted. A round with errors of the load, off
+// its pace, limited by the generator where that matters, or with too much steal is void.
 absl::StatusOr<RoundResult> PlayRound(const Arm& arm, const Scenario& scenario,
-                                      const RoundPlan& plan);
+                                      const RoundPlan& plan, double* rate_guess);
 
-// The arm's requests a second at full speed; for finding a pace that all arms can hold.
+// The arm's requests a second at full speed; for finding a pace that it can hold.
 absl::StatusOr<double> FullSpeed(const Arm& arm, const Scenario& scenario, const RoundPlan& plan);
 
 }  // namespace bench

@@ -60,8 +60,8 @@ bool IsLook(int pairs) {
 }
 
 Judgement Judge(std::span<const double> log_ratios, double margin, bool lower_is_better,
-                bool is_last_look) {
-  const stats::PairedEstimate ratio = stats::SignedRank(log_ratios, kLookConfidence);
+                bool is_last_look, double confidence) {
+  const stats::PairedEstimate ratio = stats::SignedRank(log_ratios, confidence);
   const double log_margin = std::log1p(margin);
   const double half_width = (ratio.high - ratio.low) / 2;
   const double low = lower_is_better ? -ratio.high : ratio.low;
@@ -75,11 +75,16 @@ Judgement Judge(std::span<const double> log_ratios, double margin, bool lower_is
   judgement.ratio_low = std::exp(ratio.low);
   judgement.ratio_high = std::exp(ratio.high);
   judgement.pairs = ratio.pairs;
+  judgement.confidence = confidence;
   judgement.reachable = std::expm1(half_width);
   if (judgement.verdict == Verdict::kCannotTell) {
     judgement.more_pairs = MorePairs(ratio.estimate, half_width, log_margin, ratio.pairs);
   }
   return judgement;
+}
+
+double ConfidenceOf(int comparisons) {
+  return 1 - (1 - kLookConfidence) / std::max(1, comparisons);
 }
 
 }  // namespace bench

@@ -37,6 +37,7 @@ struct Judgement {
   double ratio_low;             // 0 when there are too few pairs.
   double ratio_high;            // Infinite likewise.
   int pairs;
+  double confidence;  // of the interval
 
   // For kCannotTell roughly how many further pairs decide, provided the estimate stays and the
   // interval shrinks with the root of their number; at least to the next look. Else 0.
@@ -54,7 +55,13 @@ struct Judgement {
 // are alike when B/A is between 1 / (1 + margin) and 1 + margin, so that swapping the arms swaps
 // faster and slower and changes nothing else. `lower_is_better` is for latencies and costs.
 // `is_last_look` gives up: it settles for kSmallDifference, or ends in kCannotTell.
+// `confidence` is that of the interval: kLookConfidence, or more where several arms are judged at
+// once (ConfidenceOf()).
 Judgement Judge(std::span<const double> log_ratios, double margin, bool lower_is_better,
-                bool is_last_look);
+                bool is_last_look, double confidence = kLookConfidence);
+
+// The confidence of each look's interval where `comparisons` arms are judged against the same one:
+// Bonferroni's, so that the chance of a false alarm of any of them stays that of one.
+double ConfidenceOf(int comparisons);
 
 }  // namespace bench

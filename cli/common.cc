@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "cli/subcommands.h"
 #include "io/backends.h"
 
 namespace cli {
@@ -13,6 +14,10 @@ int Fail(const std::string& command, const std::string& what, int exit_code) {
 
 int Fail(const std::string& command, const absl::Status& status, int exit_code) {
   return Fail(command, std::string(status.message()), exit_code);
+}
+
+int StartFailed(const absl::Status& status) {
+  return absl::IsUnimplemented(status) ? kExitSkipped : kExitFailed;
 }
 
 std::vector<std::string> BackendChoices() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,10 @@ namespace cli {
 // Prints "ringside COMMAND: what" to stderr and returns the exit code.
 int Fail(const std::string& command, const std::string& what, int exit_code);
 int Fail(const std::string& command, const absl::Status& status, int exit_code);
+
+// The exit code where nothing could be started: kExitSkipped where the kernel lacks what was asked
+// for (Unimplemented), else kExitFailed.
+int StartFailed(const absl::Status& status);
 
 // "auto" and the backends' names.
 std::vector<std::string> BackendChoices();

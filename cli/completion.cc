@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "cli/common.h"
+#include "cli/groups.h"
 #include "cli/help.h"
 #include "cli/run.h"
 #include "cli/subcommands.h"
@@ -22,8 +23,27 @@ bool IsFile(const Flag& flag) { return flag.placeholder == "FILE" || flag.placeh
 
 std::vector<std::string> Names(const std::vector<Completed>& all) {
   std::vector<std::string> names;
-  for (const Completed& command : all) names.push_back(command.name);
+  for (const Completed& command : all) {
+    if (GroupOf(command.name).empty()) names.push_back(command.name);
+  }
   return names;
+}
+
+// The names of what is in a group, as typed behind it; none for what is no group.
+std::vector<std::string> NamesIn(const std::vector<Completed>& all, const std::string& group) {
+  std::vector<std::string> names;
+  for (const Completed& command : all) {
+    if (GroupOf(command.name) == group) names.push_back(LastWord(command.name));
+  }
+  return names;
+}
+
+std::vector<std::string> Groups(const std::vector<Completed>& all) {
+  std::vector<std::string> groups;
+  for (const std::string& name : Names(all)) {
+    if (!NamesIn(all, name).empty()) groups.push_back(name);
+  }
+  return groups;
 }
 
 // "-c" and "--connections", or only the latter.
@@ -46,6 +66,12 @@ std::vector<std::string> PositionalChoices(const Completed& command) {
     if (flag.positional) choices.insert(choices.end(), flag.choices.begin(), flag.choices.end());
   }
   return choices;
+}
+
+bool TakesFiles(const Completed& command) {
+  const auto& flags = command.flags.declared();
+  return std::any_of(flags.begin(), flags.end(),
+                     [](const Flag& flag) { return flag.positional && IsFile(flag); });
 }
 
 // ---- bash ---------------------------------------------------------------------------------------
@@ -75,8 +101,10 @@ std::string BashWords(const Completed& command) {
     if (!flag.positional) flags.push_back(flag.long_name);
   }
   flags.emplace_back("--help");
-  return absl::StrCat("        ", command.name, ") flags=", Quoted(absl::StrJoin(flags, " ")),
-                      " positionals=", Quoted(absl::StrJoin(positionals, " ")), " ;;\n");
+  return absl::StrCat("        ", Quoted(command.name),
+                      ") flags=", Quoted(absl::StrJoin(flags, " ")),
+                      " positionals=", Quoted(absl::StrJoin(positionals, " ")),
+                      TakesFiles(command) ? " paths=1" : "", " ;;\n");
 }
 
 // ---- zsh ----------------------------------------------------------------------------------------
@@ -95,7 +123,7 @@ std::string ZshHelp(const Flag& flag) {
 
 // One flag, as an argument of _arguments: '(-c --connections)'{-c+,--connections=}'[help]:N: '.
 std::string ZshSpec(const Flag& flag) {
-  if (flag.positional) return Quoted(ZshValue(flag));
+  if (flag.positional) return Quoted(absl::StrCat(flag.repeated ? "*" : "", ZshValue(flag)));
   const std::string value = flag.IsSwitch() ? "" : ZshValue(flag);
   const std::string text = Quoted(absl::StrCat("[", ZshHelp(flag), "]", value));
   const std::string long_name = flag.long_name + (flag.IsSwitch() ? "" : "=");
@@ -108,18 +136,37 @@ std::string ZshSpec(const Flag& flag) {
 
 // ---- fish ---------------------------------------------------------------------------------------
 
-std::string FishFlag(const std::string& command, const Flag& flag) {
-  std::string out =
-      absl::StrCat("complete -c ", kProgram, " -n '__fish_seen_subcommand_from ", command, "'");
+// Whether this command is typed, and of a group nothing that is in it.
+std::string FishTyped(const std::vector<Completed>& all, const std::string& command) {
+  const std::string seen = "__fish_seen_subcommand_from ";
+  const std::string group = GroupOf(command);
+  if (!group.empty()) return absl::StrCat(seen, group, "; and ", seen, LastWord(command));
+  const std::vector<std::string> in_it = NamesIn(all, command);
+  if (in_it.empty()) return absl::StrCat(seen, command);
+  return absl::StrCat(seen, command, "; and not ", seen, absl::StrJoin(in_it, " "));
+}
+
+std::string FishFlag(const std::string& typed, const Flag& flag) {
+  std::string out = absl::StrCat("complete -c ", kProgram, " -n '", typed, "'");
   if (!flag.positional) {
     if (!flag.short_name.empty()) absl::StrAppend(&out, " -s ", flag.short_name.substr(1));
     absl::StrAppend(&out, " -l ", flag.long_name.substr(2));
     if (!flag.IsSwitch()) out += IsFile(flag) ? " -r -F" : " -x";
   }
+  if (flag.positional && IsFile(flag)) out += " -F";
   if (!flag.choices.empty()) {
     absl::StrAppend(&out, " -a ", Quoted(absl::StrJoin(flag.choices, " ")));
   }
   return absl::StrCat(out, " -d ", Quoted(flag.help), "\n");
+}
+
+// What is in a group is its first word.
+void DeclareGroup(const std::vector<Subcommand>& commands, Completed* group, std::string* unused) {
+  std::vector<std::string> names;
+  for (const Subcommand& command : Below(commands, group->name)) {
+    names.push_back(LastWord(command.name));
+  }
+  group->flags.Positional("COMMAND", unused, "the command", names);
 }
 
 int Run(const std::vector<Subcommand>& commands, const std::string& shell) {
@@ -130,13 +177,17 @@ int Run(const std::vector<Subcommand>& commands, const std::string& shell) {
   std::string unused;
   for (const Subcommand& command : commands) {
     all.push_back({command.name, command.summary, {}});
+    if (IsGroup(command)) {
+      DeclareGroup(commands, &all.back(), &unused);
+      continue;
+    }
     command.declare(all.back().flags);
     DeclareCommon(all.back().flags, &unused);
   }
   all.push_back({"help", "show the flags of a command", {}});
   std::string command_name;
   std::vector<std::string> names;
-  for (const Subcommand& command : commands) names.push_back(command.name);
+  for (const Subcommand& command : Below(commands, "")) names.push_back(command.name);
   all.back().flags.Positional("COMMAND", &command_name, "the command", names);
   std::cout << (shell == "bash"  ? BashCompletion(all)
                 : shell == "zsh" ? ZshCompletion(all)
@@ -157,7 +208,8 @@ std::string BashCompletion(const std::vector<Completed>& all) {
   return absl::StrReplaceAll(R"(# bash completion for @program@
 _@program@() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local command=${COMP_WORDS[1]} words='' files='' flags='' positionals=''
+  local command=${COMP_WORDS[1]} words='' files='' flags='' positionals='' paths=''
+  [[ $COMP_CWORD -gt 2 && ' @groups@ ' == *" $command "* ]] && command+=" ${COMP_WORDS[2]}"
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
     mapfile -t COMPREPLY < <(compgen -W '@commands@ --help --version' -- "$current")
@@ -172,8 +224,8 @@ _@program@() {
 @values@    *)
       case "$command" in
 @words@      esac
-      words=$positionals
-      [[ $current == -* ]] && words=$flags
+      words=$positionals files=$paths
+      [[ $current == -* ]] && words=$flags files=''
       ;;
   esac
   if [[ -n $files ]]; then
@@ -187,6 +239,7 @@ complete -F _@program@ @program@
 )",
                              {{"@program@", kProgram},
                               {"@commands@", absl::StrJoin(Names(all), " ")},
+                              {"@groups@", absl::StrJoin(Groups(all), " ")},
                               {"@values@", values},
                               {"@words@", words}});
 }
@@ -195,8 +248,10 @@ std::string ZshCompletion(const std::vector<Completed>& all) {
   std::string commands, branches;
   for (const Completed& command : all) {
     const std::string summary = absl::StrReplaceAll(command.summary, {{":", "\\:"}});
-    absl::StrAppend(&commands, "    ", Quoted(absl::StrCat(command.name, ":", summary)), "\n");
-    absl::StrAppend(&branches, "    ", command.name, ")\n      _arguments -s");
+    if (GroupOf(command.name).empty()) {
+      absl::StrAppend(&commands, "    ", Quoted(absl::StrCat(command.name, ":", summary)), "\n");
+    }
+    absl::StrAppend(&branches, "    ", Quoted(command.name), ")\n      _arguments -s");
     for (const Flag& flag : command.flags.declared()) {
       absl::StrAppend(&branches, " \\\n        ", ZshSpec(flag));
     }
@@ -215,6 +270,10 @@ _@program@() {
   # What follows is about the subcommand and its own words.
   shift words
   ((CURRENT--))
+  if [[ ' @groups@ ' == *" $words[1] "* ]] && ((CURRENT > 2)); then
+    words[1,2]=("$words[1] $words[2]")
+    ((CURRENT--))
+  fi
   case $words[1] in
 @branches@  esac
 }
@@ -224,7 +283,10 @@ else
   compdef _@program@ @program@
 fi
 )",
-      {{"@program@", kProgram}, {"@commands@", commands}, {"@branches@", branches}});
+      {{"@program@", kProgram},
+       {"@commands@", commands},
+       {"@groups@", absl::StrJoin(Groups(all), " ")},
+       {"@branches@", branches}});
 }
 
 std::string FishCompletion(const std::vector<Completed>& all) {
@@ -234,12 +296,13 @@ std::string FishCompletion(const std::vector<Completed>& all) {
   const std::string first = absl::StrCat("complete -c ", kProgram, " -n __fish_use_subcommand ");
   absl::StrAppend(&out, first, "-l version -d 'show the version'\n");
   for (const Completed& command : all) {
+    if (!GroupOf(command.name).empty()) continue;
     absl::StrAppend(&out, first, "-a ", command.name, " -d ", Quoted(command.summary), "\n");
   }
   for (const Completed& command : all) {
     for (const Flag& flag : command.flags.declared()) {
-      const bool any_text = flag.positional && flag.choices.empty();
-      if (!any_text) out += FishFlag(command.name, flag);
+      const bool any_text = flag.positional && flag.choices.empty() && !IsFile(flag);
+      if (!any_text) out += FishFlag(FishTyped(all, command.name), flag);
     }
   }
   return out;

@@ -63,17 +63,24 @@ absl::StatusOr<ConfigEntry> EntryOf(const std::string& table, const std::string&
   }
   if (AppendScalar(node, &entry.values)) return entry;
   return Wrong(entry.line, node.is_table()
-                               ? absl::StrCat(key, ": a table within [", table,
+                               ? absl::StrCat(key, ": a table within [",
+                                              absl::StrReplaceAll(table, {{" ", "."}}),
                                               "]; tables are one a command, such as [load]")
                                : absl::StrCat(key, ": a date or time; put the value in quotes"));
 }
 
+bool HasOnlyTables(const toml::table& table) {
+  return !table.empty() && std::all_of(table.begin(), table.end(),
+                                       [](const auto& entry) { return entry.second.is_table(); });
+}
+
 absl::Status AppendTable(const std::string& name, const toml::table& table, Config* config) {
-  if (!name.empty()) config->tables.push_back({name, LineOf(table)});
+  if (!name.empty() && !HasOnlyTables(table)) config->tables.push_back({name, LineOf(table)});
   for (const auto& [key, node] : table) {
     const std::string word(key.str());
-    if (name.empty() && node.is_table()) {
-      const absl::Status status = AppendTable(word, *node.as_table(), config);
+    if (node.is_table() && name.find(' ') == std::string::npos) {
+      const std::string full = name.empty() ? word : absl::StrCat(name, " ", word);
+      const absl::Status status = AppendTable(full, *node.as_table(), config);
       if (!status.ok()) return status;
       continue;
     }
@@ -84,26 +91,15 @@ absl::Status AppendTable(const std::string& name, const toml::table& table, Conf
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<Config> ParseConfig(const std::string& text) {
-  const toml::parse_result parsed = toml::parse(text);
-  if (!parsed) {
-    // Its sentences may run over lines, and may quote what was found.
-    return Wrong(static_cast<int>(parsed.error().source().begin.line),
-                 absl::StrReplaceAll(std::string(parsed.error().description()), {{"\n", " "}}));
-  }
-  Config config;
-  const absl::Status status = AppendTable("", parsed.table(), &config);
-  if (!status.ok()) return status;
-  const auto by_line = [](const auto& a, const auto& b) { return a.line < b.line; };
-  std::stable_sort(config.tables.begin(), config.tables.end(), by_line);
-  std::stable_sort(config.entries.begin(), config.entries.end(), by_line);
-  return config;
+absl::StatusOr<toml::table> Parse(const std::string& text) {
+  toml::parse_result parsed = toml::parse(text);
+  if (parsed) return std::move(parsed).table();
+  // Its sentences may run over lines, and may quote what was found.
+  return Wrong(static_cast<int>(parsed.error().source().begin.line),
+               absl::StrReplaceAll(std::string(parsed.error().description()), {{"\n", " "}}));
 }
 
-absl::StatusOr<Config> ReadConfig(const std::string& path) {
-  const std::string name = absl::StrCat("config ", path);
+absl::StatusOr<std::string> ReadText(const std::string& name, const std::string& path) {
   std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "re"), &std::fclose);
   if (file == nullptr) return absl::ErrnoToStatus(errno, name);
   std::string text;
@@ -112,10 +108,86 @@ absl::StatusOr<Config> ReadConfig(const std::string& path) {
     text.append(piece, count);
   }
   if (std::ferror(file.get()) != 0) return absl::ErrnoToStatus(errno, name);
-  auto config = ParseConfig(text);
-  if (config.ok()) return config;
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, ", ", std::string(config.status().message())));
+  return text;
+}
+
+absl::Status InFile(const std::string& name, const absl::Status& status) {
+  return absl::InvalidArgumentError(absl::StrCat(name, ", ", std::string(status.message())));
+}
+
+// In the order of their lines, which the parser's tables don't keep.
+template <class T>
+void SortByLine(std::vector<T>* items) {
+  std::stable_sort(items->begin(), items->end(),
+                   [](const T& a, const T& b) { return a.line < b.line; });
+}
+
+absl::Status AppendListed(const std::string& name, const toml::array& array, Lists* lists) {
+  for (const toml::node& element : array) {
+    const toml::table& table = *element.as_table();
+    ListedTable& listed = lists->tables.emplace_back();
+    listed.name = name;
+    listed.line = LineOf(table);
+    for (const auto& [key, node] : table) {
+      auto entry = EntryOf(name, std::string(key.str()), node);
+      if (!entry.ok()) return entry.status();
+      listed.entries.push_back(*std::move(entry));
+    }
+    SortByLine(&listed.entries);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Lists> ParseLists(const std::string& text) {
+  const auto parsed = Parse(text);
+  if (!parsed.ok()) return parsed.status();
+  Lists lists;
+  for (const auto& [key, node] : *parsed) {
+    const std::string name(key.str());
+    if (node.is_table()) {
+      return Wrong(LineOf(node), absl::StrCat("[", name, "] stands once; write [[", name, "]]"));
+    }
+    if (node.is_array_of_tables()) {
+      const absl::Status status = AppendListed(name, *node.as_array(), &lists);
+      if (!status.ok()) return status;
+      continue;
+    }
+    auto entry = EntryOf("", name, node);
+    if (!entry.ok()) return entry.status();
+    lists.top.push_back(*std::move(entry));
+  }
+  SortByLine(&lists.top);
+  SortByLine(&lists.tables);
+  return lists;
+}
+
+}  // namespace
+
+absl::StatusOr<Config> ParseConfig(const std::string& text) {
+  const auto parsed = Parse(text);
+  if (!parsed.ok()) return parsed.status();
+  Config config;
+  const absl::Status status = AppendTable("", *parsed, &config);
+  if (!status.ok()) return status;
+  SortByLine(&config.tables);
+  SortByLine(&config.entries);
+  return config;
+}
+
+absl::StatusOr<Config> ReadConfig(const std::string& path) {
+  const std::string name = absl::StrCat("config ", path);
+  const auto text = ReadText(name, path);
+  if (!text.ok()) return text.status();
+  auto config = ParseConfig(*text);
+  return config.ok() ? config : InFile(name, config.status());
+}
+
+absl::StatusOr<Lists> ReadLists(const std::string& kind, const std::string& path) {
+  const std::string name = absl::StrCat(kind, " ", path);
+  const auto text = ReadText(name, path);
+  if (!text.ok()) return text.status();
+  auto lists = ParseLists(*text);
+  return lists.ok() ? lists : InFile(name, lists.status());
 }
 
 }  // namespace cli

@@ -142,6 +142,21 @@ Flags& Flags::Positional(std::string name, std::string* value, std::string help,
   return *this;
 }
 
+Flags& Flags::Positionals(std::string name, std::vector<std::string>* values, std::string help) {
+  Flag flag;
+  flag.positional = true;
+  flag.repeated = true;
+  flag.long_name = std::move(name);
+  flag.placeholder = flag.long_name;
+  flag.help = std::move(help);
+  flag.set = [values](const std::string& text) {
+    values->push_back(text);
+    return absl::OkStatus();
+  };
+  declared_.push_back(std::move(flag));
+  return *this;
+}
+
 Flags& Flags::Text(const std::string& names, std::string* value, std::string help) {
   Flag flag;
   flag.placeholder = "TEXT";
@@ -275,9 +290,10 @@ class Parser {
     if (flag.IsSwitch()) return app->add_flag(names);
     // TakeAll, so that a flag given twice reaches us; one value an occurrence, so that a positional
     // after it, or an address in brackets, stays what it is.
+    const bool many = flag.positional && flag.repeated;
     return app->add_option(names, [](const CLI::results_t&) { return true; })
-        ->expected(1)
-        ->allow_extra_args(false)
+        ->expected(1, many ? CLI::detail::expected_max_vector_size : 1)
+        ->allow_extra_args(many)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   }
 

@@ -58,6 +58,8 @@ class Flags {
   // there are choices, it is one of them.
   Flags& Positional(std::string name, std::string* value, std::string help,
                     std::vector<std::string> choices = {});
+  // All positional arguments that follow, any text, appended to `values`; none is fine.
+  Flags& Positionals(std::string name, std::vector<std::string>* values, std::string help);
   // Any text.
   Flags& Text(const std::string& names, std::string* value, std::string help);
   // One of `choices`, spelt exactly.
@@ -114,6 +116,8 @@ class Flags {
 
 // One `ringside NAME`: `declare` says what it takes, `run` does it and returns the exit code. The
 // Flags given to `declare` live until `run` has returned, so `run` may ask them what was Given.
+// A name of two words ("stress churn") is one of a group; the group itself ("stress") has only a
+// name and a summary, and stands before them.
 struct Subcommand {
   std::string name;
   std::string summary;  // one line

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "cli/groups.h"
 
 namespace cli {
 namespace {
@@ -116,7 +117,9 @@ std::string ProgramHelp(const std::vector<Subcommand>& all, const std::string& d
   std::string out = absl::StrCat(kProgram, " ", version, "\n", description, "\n\nUsage: ", kProgram,
                                  " COMMAND [flags]\n\nCommands:\n");
   std::vector<Row> rows;
-  for (const Subcommand& subcommand : all) rows.push_back({subcommand.name, subcommand.summary});
+  for (const Subcommand& subcommand : Below(all, "")) {
+    rows.push_back({subcommand.name, subcommand.summary});
+  }
   rows.push_back({"help [COMMAND]", "show the flags of a command, with examples"});
   const std::vector<Row> general = {{"-h, --help", "show this help"},
                                     {"    --version", "show the version, and what runs here"}};
@@ -130,6 +133,23 @@ std::string ProgramHelp(const std::vector<Subcommand>& all, const std::string& d
   return out;
 }
 
+std::string GroupHelp(const std::vector<Subcommand>& all, const Subcommand& group) {
+  std::string out = absl::StrCat(group.summary, "\n\nUsage: ", kProgram, " ", group.name,
+                                 " COMMAND [flags]\n\nCommands:\n");
+  std::vector<Row> rows;
+  for (const Subcommand& subcommand : Below(all, group.name)) {
+    rows.push_back({LastWord(subcommand.name), subcommand.summary});
+  }
+  const std::vector<Row> general = {{"-h, --help", "show this help"}};
+  const size_t width = std::max(LeftWidth(rows), LeftWidth(general));
+  AppendRows(&out, rows, width);
+  out += "\nFlags:\n";
+  AppendRows(&out, general, width);
+  absl::StrAppend(&out, "\nEach has flags of its own: ", kProgram, " ", group.name,
+                  " COMMAND --help\n");
+  return out;
+}
+
 std::string SubcommandHelp(const Subcommand& subcommand, const Flags& flags) {
   std::string usage = absl::StrCat("Usage: ", kProgram, " ", subcommand.name);
   std::vector<Row> positionals;
@@ -139,7 +159,7 @@ std::string SubcommandHelp(const Subcommand& subcommand, const Flags& flags) {
     const Row row = RowOf(flag);
     all.push_back(row);
     if (flag.positional) {
-      absl::StrAppend(&usage, " [", flag.long_name, "]");
+      absl::StrAppend(&usage, " [", flag.long_name, flag.repeated ? "...]" : "]");
       positionals.push_back(row);
     } else {
       SectionFor(&sections, flag.group).rows.push_back(row);

@@ -10,13 +10,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
-#include "cli/hgrm.h"
 #include "cli/live.h"
 #include "cli/load_flags.h"
+#include "cli/shortfalls.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
 #include "cli/target_guard.h"
-#include "io/threads.h"
 #include "loadgen/evidence.h"
 #include "loadgen/load_json.h"
 #include "loadgen/server_witness.h"
@@ -32,7 +31,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kName = "load";
+constexpr const char* kLoad = "load";
 
 absl::Status Named(const char* flag, const absl::Status& status) {
   if (status.ok()) return status;
@@ -78,17 +77,25 @@ pid_t ServerPid(const io::Endpoint& at) {
   return pids.ok() && pids->size() == 1 && pids->front() != getpid() ? pids->front() : 0;
 }
 
-absl::Status AllowDescriptors(const std::vector<loadgen::LoadOptions>& classes) {
-  constexpr uint64_t kOtherDescriptors = 48;
-  uint64_t connections = 0, threads = 0;
+// A descriptor for each connection; those without count in their thread's table, which may not be
+// larger than RLIMIT_NOFILE either.
+absl::Status AllowConnections(const std::vector<loadgen::LoadOptions>& classes) {
+  uint64_t connections = 0, threads = 0, table = 0;
   for (const loadgen::LoadOptions& options : classes) {
     if (options.loop.direct_descriptors == 0) connections += options.connections;
+    table = std::max<uint64_t>(table, options.loop.direct_descriptors);
     threads += options.threads;
   }
-  const absl::Status allowed = io::AllowDescriptors(connections + kOtherDescriptors + 4 * threads);
+  const uint64_t descriptors = std::max(stats::DescriptorsOf(connections, threads), table);
+  const bool direct = connections == 0;
+  const absl::Status allowed = AllowDescriptors(
+      {.connections = connections, .threads = threads, .direct = direct}, descriptors);
   if (allowed.ok()) return allowed;
   return absl::ResourceExhaustedError(
-      absl::StrCat("-c ", connections, ": ", std::string(allowed.message())));
+      absl::StrCat(direct ? absl::StrCat("--direct: a thread's table of ", table,
+                                         " (smaller with more threads, -t)")
+                          : absl::StrCat("-c ", connections),
+                   ": ", std::string(allowed.message())));
 }
 
 // What watches a run while it goes: the terminal, the time series, and the machine.
@@ -206,8 +213,8 @@ int JudgeThresholds(const Plan& plan, const std::vector<loadgen::LoadResult>& re
           EvaluateThreshold(threshold, one, [&](std::string_view times, double percentile) {
             return Percentile(plan.classes[i], results[i], times, percentile);
           });
-      if (!outcome.ok()) return Fail(kName, outcome.status(), kExitFailed);
-      if (outcome->breached) exit_code = Fail(kName, who + outcome->line, kExitThreshold);
+      if (!outcome.ok()) return Fail(kLoad, outcome.status(), kExitFailed);
+      if (outcome->breached) exit_code = Fail(kLoad, who + outcome->line, kExitThreshold);
     }
   }
   return exit_code;
@@ -218,7 +225,7 @@ int JudgeStrictly(const Json& json) {
   int exit_code = kExitOk;
   const auto judge = [&](const Json& one) {
     for (const Json& accusation : one["accusations"]) {
-      exit_code = Fail(kName, absl::StrCat("--strict: ", accusation["text"].get<std::string>()),
+      exit_code = Fail(kLoad, absl::StrCat("--strict: ", accusation["text"].get<std::string>()),
                        kExitThreshold);
     }
   };
@@ -237,23 +244,25 @@ absl::Status WriteFiles(const LoadFlags& f, const Json& json,
   if (f.hgrm.empty()) return absl::OkStatus();
   stats::Histogram all;
   for (const loadgen::LoadResult& result : results) all.Merge(result.latency);
-  return report::WriteFile(f.hgrm, report::HgrmText(DistributionOf(all)));
+  return report::WriteFile(f.hgrm, report::HgrmText(report::DistributionOf(all)));
 }
 
 int Run(const LoadFlags& f) {
   auto plan = MakePlan(f);
-  if (!plan.ok()) return Fail(kName, plan.status(), kExitUsage);
+  if (!plan.ok()) return Fail(kLoad, plan.status(), kExitUsage);
   loadgen::TimeseriesWriter series;
   if (!f.timeseries.empty()) {
     const absl::Status opened = series.Open(f.timeseries);
-    if (!opened.ok()) return Fail(kName, opened, kExitUsage);
+    if (!opened.ok()) return Fail(kLoad, opened, kExitUsage);
   }
   for (loadgen::LoadOptions& options : plan->classes) {
-    const absl::Status backend = UseBackend(kName, &options.backend);
-    if (!backend.ok()) return Fail(kName, backend, kExitFailed);
+    const absl::Status backend = UseBackend(kLoad, &options.backend);
+    if (!backend.ok()) return Fail(kLoad, backend, kExitSkipped);
+    const absl::Status loop = SetLoop(f.loop, options.backend, &options.loop);
+    if (!loop.ok()) return Fail(kLoad, loop, kExitUsage);
   }
-  const absl::Status allowed = AllowDescriptors(plan->classes);
-  if (!allowed.ok()) return Fail(kName, allowed, kExitFailed);
+  const absl::Status allowed = AllowConnections(plan->classes);
+  if (!allowed.ok()) return Fail(kLoad, allowed, kExitFailed);
   const io::Endpoint at = plan->classes.front().at;
   const bool here = IsThisMachine(at);
   if (here && f.server_pid == 0) {
@@ -263,14 +272,14 @@ int Run(const LoadFlags& f) {
 
   if (plan->server) {
     const absl::Status asked = Named("--server-metrics", plan->server->RunBegins());
-    if (!asked.ok()) return Fail(kName, asked, kExitFailed);
+    if (!asked.ok()) return Fail(kLoad, asked, kExitFailed);
   }
   Signals signals;
   Watch watch(*plan, here, series);
   loadgen::Load load(plan->classes);
   plan->classes = load.classes();
   const absl::Status started = load.Start();
-  if (!started.ok()) return Fail(kName, started, kExitFailed);
+  if (!started.ok()) return Fail(kLoad, started, StartFailed(started));
   const int signal = WaitForEnd(load, signals, watch);
   std::vector<loadgen::LoadResult> results;
   const absl::Status status = load.Wait(
@@ -285,11 +294,11 @@ int Run(const LoadFlags& f) {
   }
   absl::Status written = WriteFiles(f, json, results);
   written.Update(series.Close());
-  if (!written.ok()) return Fail(kName, written, kExitFailed);
+  if (!written.ok()) return Fail(kLoad, written, kExitFailed);
   if (signal != 0) return ExitBySignal(signal);
-  if (!status.ok()) return Fail(kName, status, kExitFailed);
+  if (!status.ok()) return Fail(kLoad, status, kExitFailed);
   const int breached = JudgeThresholds(*plan, results, json);
-  if (!json["valid"].get<bool>()) return Fail(kName, report::LoadFailure(json), kExitFailed);
+  if (!json["valid"].get<bool>()) return Fail(kLoad, report::LoadFailure(json), kExitFailed);
   if (breached != kExitOk) return breached;
   return f.strict ? JudgeStrictly(json) : kExitOk;
 }
@@ -298,7 +307,7 @@ int Run(const LoadFlags& f) {
 
 Subcommand LoadCommand() {
   auto f = std::make_shared<LoadFlags>();
-  return {.name = kName,
+  return {.name = kLoad,
           .summary = "the load generator: throughput, latency, every byte verified",
           .declare = [f](Flags& flags) { DeclareLoad(flags, *f); },
           .run = [f] { return Run(*f); }};

@@ -14,6 +14,7 @@
 #include "cli/load_values.h"
 #include "cli/target_guard.h"
 #include "cli/values.h"
+#include "io/backends.h"
 #include "io/endpoint.h"
 #include "stats/cpu_clock.h"
 
@@ -348,18 +349,9 @@ absl::Status SetConnecting(const LoadFlags& f, LoadOptions* o) {
     o->connect_timeout_ns += static_cast<int64_t>(o->connections / o->connect_rate * 1e9);
   }
   if (f.sources.empty()) return absl::OkStatus();
-  if (o->at.is_unix()) return Wrong("--source: Unix sockets have no source address; leave it out");
-  const std::vector<std::string> parts = absl::StrSplit(f.sources, ',');
-  for (const std::string& part : parts) {
-    const bool bare_v6 = absl::StrContains(part, ':') && !absl::StartsWith(part, "[");
-    auto source = io::Resolve(absl::StrCat(bare_v6 ? absl::StrCat("[", part, "]") : part, ":0"));
-    if (!source.ok()) return Wrong("--source", source.status());
-    if (source->family() != o->at.family()) {
-      return Wrong(absl::StrCat("--source: ", part, " is of another family than ", o->at.ToString(),
-                                "; write addresses of the same"));
-    }
-    o->sources.emplace_back(o->at.transport(), source->address(), source->size());
-  }
+  auto sources = ParseSources(f.sources, o->at);
+  if (!sources.ok()) return Wrong("--source", sources.status());
+  o->sources = *std::move(sources);
   return absl::OkStatus();
 }
 
@@ -404,13 +396,16 @@ absl::StatusOr<LoadOptions> ClassOptions(const LoadFlags& f, const ClassFlags& o
   o.duration_ns = f.requests > 0 && !f.flags->Given("duration") ? kForeverNs : f.duration_ns;
   o.seed = f.seed;
   o.sizes.set_seed(f.seed);
-  o.spin = f.spin;
+  o.spin = f.loop.busy_poll;
+  const absl::Status loop = SetLoop(f.loop, one.backend, &o.loop);
+  if (!loop.ok()) return loop;
   if (f.direct) {
     if (one.backend == "epoll")
       return Wrong("--direct: epoll has no direct descriptors; leave one out");
     if (at.is_unix()) return Wrong("--direct is for TCP and UDP; leave it out");
     o.loop.direct_descriptors = o.connections / o.threads + 1;
   }
+  io::ShareMemory(o.threads, &o.loop);
   o.interval_ns = f.interval_ns;
   o.server_pid = static_cast<pid_t>(f.server_pid);
   if (!one.cpus.empty()) {
@@ -497,7 +492,6 @@ void DeclareLoad(Flags& flags, LoadFlags& f) {
       .Percent("--loss-max PERCENT", &f.loss_max, {0, 1},
                "datagrams: the share of requests that may be lost, or answered twice")
       .Group("Measuring")
-      .Switch("--busy-poll", &f.spin, "never sleep: exact to the microsecond, at a CPU a thread")
       .Text("--timestamps N", &f.timestamps,
             "one in N connections has kernel receive timestamps, which tell how long replies "
             "waited for this client; off: none")
@@ -509,8 +503,9 @@ void DeclareLoad(Flags& flags, LoadFlags& f) {
             "both ends counted is compared, and a difference is an error; of any Prometheus "
             "exporter, and where nobody's process is known, the server's CPU time")
       .Duration("--interval TIME", &f.interval_ns, {10'000'000, 60'000'000'000},
-                "of the series, of --timeseries and --live json")
-      .Group("Exit code")
+                "of the series, of --timeseries and --live json");
+  DeclareLoopFlags(flags, f.loop);
+  flags.Group("Exit code")
       .Repeated("--fail-if CONDITION", &f.fail_if,
                 "exit 3 where it holds: 'p99>1ms', 'service.p99.9>5ms', 'rps<100k', 'errors>0', "
                 "'silent>0', 'loss>0.1%', 'cpu_us_per_request>5'")

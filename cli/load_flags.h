@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "cli/flags.h"
+#include "cli/loop_flags.h"
 #include "cli/thresholds.h"
 #include "loadgen/load.h"
 
@@ -51,7 +52,8 @@ struct LoadFlags {
   int64_t ramp_ns = 0;
   double connect_rate = 0;
   std::string sources;
-  bool spin = false, direct = false;
+  bool direct = false;
+  LoopFlags loop;
   std::string timestamps = "64";
   uint64_t server_pid = 0;
   std::string server_metrics;

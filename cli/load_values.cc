@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -249,6 +250,26 @@ absl::StatusOr<std::string> ParseEscapes(const std::string& text) {
     out += static_cast<char>(c);
   }
   return out;
+}
+
+absl::StatusOr<std::vector<io::Endpoint>> ParseSources(const std::string& text,
+                                                       const io::Endpoint& to) {
+  if (to.is_unix()) {
+    return absl::InvalidArgumentError("Unix sockets have no source address; leave it out");
+  }
+  std::vector<io::Endpoint> sources;
+  const std::vector<std::string> parts = absl::StrSplit(text, ',');
+  for (const std::string& part : parts) {
+    const bool bare_v6 = absl::StrContains(part, ':') && !absl::StartsWith(part, "[");
+    auto source = io::Resolve(absl::StrCat(bare_v6 ? absl::StrCat("[", part, "]") : part, ":0"));
+    if (!source.ok()) return source.status();
+    if (source->family() != to.family()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          part, " is of another family than ", to.ToString(), "; write addresses of the same"));
+    }
+    sources.emplace_back(to.transport(), source->address(), source->size());
+  }
+  return sources;
 }
 
 }  // namespace cli

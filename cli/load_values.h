@@ -1,8 +1,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "io/endpoint.h"
 #include "loadgen/arrivals.h"
 #include "services/sizes.h"
 
@@ -25,6 +27,10 @@ absl::StatusOr<TypedRates> ParseRates(const std::string& text);
 // that median and sigma; "pareto:64,1.2", with that least size and alpha. One size alone is at most
 // 1 GiB, others services::SizePlan::kMax, to which distributions are truncated.
 absl::StatusOr<services::SizePlan> ParseSizes(const std::string& text);
+
+// Addresses to connect to `to` from, separated by commas, without ports: "127.0.0.1,127.0.0.2".
+absl::StatusOr<std::vector<io::Endpoint>> ParseSources(const std::string& text,
+                                                       const io::Endpoint& to);
 
 // Text with \r \n \t \0 \\ and \xHH in place of what they mean. A 0 may be followed by any digit.
 absl::StatusOr<std::string> ParseEscapes(const std::string& text);

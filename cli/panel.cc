@@ -101,13 +101,13 @@ const char* PhaseName(Phase phase, bool wide) {
 
 // "6 s left", whole seconds; "" where nothing is known.
 std::string Left(const PanelState& state) {
-  constexpr int64_t kSecond = 1'000'000'000;
+  constexpr int64_t kSecondNs = 1'000'000'000;
   if (state.left_requests >= 0) {
     return absl::StrCat(report::FormatCount(static_cast<uint64_t>(state.left_requests)), " left");
   }
   if (state.left_ns < 0) return "";
-  const int64_t seconds = (state.left_ns + kSecond - 1) / kSecond;
-  return absl::StrCat(seconds == 0 ? "0 s" : report::FormatDuration(seconds * kSecond), " left");
+  const int64_t seconds = (state.left_ns + kSecondNs - 1) / kSecondNs;
+  return absl::StrCat(seconds == 0 ? "0 s" : report::FormatDuration(seconds * kSecondNs), " left");
 }
 
 std::string Percent(double share) { return absl::StrFormat("%.0f %%", share * 100); }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cli/groups.h"
 #include "cli/help.h"
 #include "cli/settings.h"
 #include "cli/suggest.h"
@@ -33,17 +34,30 @@ int Print(const std::string& text) {
   return 0;
 }
 
-int UnknownWord(const std::vector<Subcommand>& all, const std::string& word) {
+// A word that should be a command, of a group or ("") of the program.
+int UnknownWord(const std::vector<Subcommand>& all, const std::string& group,
+                const std::string& word) {
   const bool flag = word.starts_with("-");
   std::vector<std::string> known;
-  for (const Subcommand& subcommand : all) known.push_back(subcommand.name);
-  if (flag) known = {"--help", "--version"};
+  for (const Subcommand& subcommand : Below(all, group)) {
+    known.push_back(LastWord(subcommand.name));
+  }
+  if (flag) known = {"--help"};
+  if (flag && group.empty()) known.emplace_back("--version");
   const std::string near = Closest(word, known);
   const std::string quote = flag ? "" : "'";
+  const std::string help =
+      absl::StrCat("; see ", kProgram, group.empty() ? "" : " ", group, " --help");
   return UsageError(
-      "", absl::StrCat("unknown ", flag ? "flag " : "command ", quote, word, quote,
-                       near.empty() ? absl::StrCat("; see ", kProgram, " --help")
-                                    : absl::StrCat("; did you mean ", quote, near, quote, "?")));
+      group,
+      absl::StrCat("unknown ", flag ? "flag " : "command ", quote, word, quote,
+                   near.empty() ? help : absl::StrCat("; did you mean ", quote, near, quote, "?")));
+}
+
+const Subcommand* Find(const std::vector<Subcommand>& all, const std::string& name) {
+  const auto named =
+      std::find_if(all.begin(), all.end(), [&](const Subcommand& s) { return s.name == name; });
+  return named == all.end() ? nullptr : &*named;
 }
 
 // Gives the flags that the command line left out what environment and file have for them, and
@@ -55,6 +69,7 @@ std::optional<std::string> ApplySettings(const std::vector<Subcommand>& all,
   std::vector<CommandFlags> declared;
   std::string unused;
   for (const Subcommand& subcommand : all) {
+    if (IsGroup(subcommand)) continue;
     declared.push_back({subcommand.name, subcommand.name == command ? *flags : Flags()});
     if (subcommand.name == command) continue;
     subcommand.declare(declared.back().flags);
@@ -97,6 +112,25 @@ int Run(const std::vector<Subcommand>& all, const Subcommand& subcommand,
   return exit_code;
 }
 
+bool AsksHelp(const std::string& word) {
+  return word == "help" || word == "--help" || word == "-h";
+}
+
+// What stands behind the name of a group.
+int RunInGroup(const std::vector<Subcommand>& all, const Subcommand& group,
+               std::vector<std::string> args) {
+  if (args.empty()) {
+    Print(GroupHelp(all, group));
+    return kExitUsage;
+  }
+  const bool asks_help = AsksHelp(args[0]);
+  if (asks_help && args.size() == 1) return Print(GroupHelp(all, group));
+  if (asks_help) args = {args[1], "--help"};
+  const Subcommand* named = Find(all, absl::StrCat(group.name, " ", args[0]));
+  if (named == nullptr) return UnknownWord(all, group.name, args[0]);
+  return Run(all, *named, {args.begin() + 1, args.end()});
+}
+
 }  // namespace
 
 void DeclareCommon(Flags& flags, std::string* config) {
@@ -117,13 +151,19 @@ int RunSubcommands(const std::vector<Subcommand>& all, const std::string& descri
     return Print(absl::StrCat(kProgram, " ", version, "\n", version_details ? "\n" : "",
                               version_details ? version_details() : ""));
   }
-  const bool asks_help = args[0] == "help" || args[0] == "--help" || args[0] == "-h";
+  const bool asks_help = AsksHelp(args[0]);
   if (asks_help && args.size() == 1) return Print(ProgramHelp(all, description, version));
-  if (asks_help) args = {args[1], "--help"};
+  if (asks_help) {  // "help stress churn": behind a group's name stands another
+    args.erase(args.begin());
+    const Subcommand* named = Find(all, args[0]);
+    const bool group = named != nullptr && IsGroup(*named);
+    args.resize(std::min<size_t>(args.size(), group ? 2 : 1));
+    args.emplace_back("--help");
+  }
 
-  const auto named =
-      std::find_if(all.begin(), all.end(), [&](const Subcommand& s) { return s.name == args[0]; });
-  if (named == all.end()) return UnknownWord(all, args[0]);
+  const Subcommand* named = Find(all, args[0]);
+  if (named == nullptr) return UnknownWord(all, "", args[0]);
+  if (IsGroup(*named)) return RunInGroup(all, *named, {args.begin() + 1, args.end()});
   return Run(all, *named, {args.begin() + 1, args.end()});
 }
 

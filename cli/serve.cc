@@ -12,10 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
 #include "cli/serve_flags.h"
+#include "cli/shortfalls.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
 #include "io/endpoint.h"
-#include "io/threads.h"
 #include "report/text.h"
 #include "server/admin.h"
 #include "server/metrics.h"
@@ -30,7 +30,7 @@
 namespace cli {
 namespace {
 
-constexpr const char* kName = "serve";
+constexpr const char* kServe = "serve";
 
 void Warn(const std::string& what) { std::cerr << "ringside serve: " << what << "\n"; }
 void WarnUnlessOk(const absl::Status& status) {
@@ -46,7 +46,7 @@ class ServeProcess {
 
   int Run() {
     const absl::Status started = Start();
-    if (!started.ok()) return Fail(kName, started, kExitFailed);
+    if (!started.ok()) return Fail(kServe, started, StartFailed(started));
     const auto ready = server::ReadyJson(options_, *server_);
     std::cout << (flags_.json ? ready.dump() + "\n" : report::ReadyText(ready)) << std::flush;
     WarnUnlessOk(notifier_.Ready());
@@ -59,7 +59,7 @@ class ServeProcess {
     logger_.reset();
     const auto json = server::SummaryJson(options_, *server_, summary);
     std::cout << (flags_.json ? json.dump() + "\n" : report::ServeText(json)) << std::flush;
-    return status.ok() ? kExitOk : Fail(kName, status, kExitFailed);
+    return status.ok() ? kExitOk : Fail(kServe, status, kExitFailed);
   }
 
  private:
@@ -246,13 +246,19 @@ class ServeProcess {
   std::unique_ptr<server::AdminServer> admin_;
 };
 
-int Run(const ServeFlags& f, bool address_given) {
+int Run(const ServeFlags& f, bool address_given, bool connections_given) {
   auto options = ToServerOptions(f, address_given);
-  if (!options.ok()) return Fail(kName, options.status(), kExitUsage);
+  if (!options.ok()) return Fail(kServe, options.status(), kExitUsage);
   options->backend = f.backend;
-  const absl::Status available = UseBackend(kName, &options->backend);
-  if (!available.ok()) return Fail(kName, available, kExitFailed);
-  (void)io::AllowDescriptors(~0u);  // as many as the hard limit gives; fewer is no error here
+  io::LoopOptions scratch;  // "auto" is no backend yet: what is wrong on any is told first
+  const absl::Status right = SetLoop(f.loop, f.backend, &scratch);
+  if (!right.ok()) return Fail(kServe, right, kExitUsage);
+  const absl::Status available = UseBackend(kServe, &options->backend);
+  if (!available.ok()) return Fail(kServe, available, kExitSkipped);
+  const absl::Status loop = SetLoop(f.loop, options->backend, &options->loop);
+  if (!loop.ok()) return Fail(kServe, loop, kExitUsage);
+  const uint64_t wanted = connections_given ? f.connections_max : 0;
+  for (const std::string& what : ServeShortfalls(wanted, f.threads, f.backlog)) Warn(what);
   return ServeProcess(f, *std::move(options)).Run();
 }
 
@@ -261,14 +267,18 @@ int Run(const ServeFlags& f, bool address_given) {
 Subcommand ServeCommand() {
   auto f = std::make_shared<ServeFlags>();
   auto given = std::make_shared<const Flags*>();
-  return {.name = kName,
+  return {.name = kServe,
           .summary = "the server: echo, counter, greet and the other services",
           .declare =
               [f, given](Flags& flags) {
                 *given = &flags;
                 DeclareServe(flags, *f);
               },
-          .run = [f, given] { return Run(*f, f->listen.empty() || (*given)->Given("ADDRESS")); }};
+          .run =
+              [f, given] {
+                return Run(*f, f->listen.empty() || (*given)->Given("ADDRESS"),
+                           (*given)->Given("--connections-max"));
+              }};
 }
 
 }  // namespace cli

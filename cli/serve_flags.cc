@@ -1,5 +1,7 @@
 #include "cli/serve_flags.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +9,7 @@
 #include "cli/common.h"
 #include "cli/suggest.h"
 #include "cli/values.h"
+#include "io/backends.h"
 #include "io/endpoint.h"
 #include "server/privileges.h"
 
@@ -14,6 +17,7 @@ namespace cli {
 namespace {
 
 constexpr int64_t kHourNs = 3'600'000'000'000;
+constexpr uint64_t kDirectTableMax = 1 << 20;  // IORING_MAX_FIXED_FILES, io_uring/filetable.h
 
 // "SERVICE=ADDRESS".
 absl::StatusOr<server::ListenSpec> ParseListen(const std::string& text) {
@@ -33,6 +37,45 @@ absl::StatusOr<server::ListenSpec> ParseListen(const std::string& text) {
   auto at = io::Resolve(text.substr(equals + 1));
   if (!at.ok()) return at.status();
   return server::ListenSpec{.service = service, .at = *at};
+}
+
+// How many accepted connections the table of each thread is to hold.
+absl::Status SetDirect(const ServeFlags& f, server::ServerOptions* options) {
+  if (!f.direct) return absl::OkStatus();
+  if (f.backend == "epoll") {
+    return absl::InvalidArgumentError(
+        "--direct: epoll has no direct descriptors; leave one of the two out");
+  }
+  const auto listeners = static_cast<uint64_t>(std::count_if(
+      options->listeners.begin(), options->listeners.end(),
+      [](const server::ListenSpec& s) { return !s.at.is_unix() && !s.at.is_datagram(); }));
+  if (listeners == 0) {
+    return absl::InvalidArgumentError(
+        "--direct is for TCP listeners, and there is none; leave it "
+        "out");
+  }
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const uint64_t largest = std::min<uint64_t>(limit.rlim_max, kDirectTableMax);
+  // The accepts that each listener has armed keep descriptors from the others.
+  const uint64_t spare = io::DirectAcceptsElsewhere(listeners);
+  if (largest <= spare) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--direct: RLIMIT_NOFILE bounds a thread's table to ", largest, ", too few for ", listeners,
+        " TCP listeners; raise it (ulimit -n), or use fewer listeners"));
+  }
+  uint64_t each = options->loop.connections_max + spare;
+  if (each > largest && f.flags != nullptr && f.flags->Given("connections-max")) {
+    const uint64_t room = largest - spare;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--direct: --connections-max ", f.connections_max, " on ", f.threads,
+                     " threads needs tables of ", each, " descriptors, and RLIMIT_NOFILE allows ",
+                     largest, " a thread; use --threads ", (f.connections_max + room - 1) / room,
+                     " or more, or fewer connections"));
+  }
+  each = std::min(each, largest);
+  options->loop.connections_max = options->loop.direct_accepts = static_cast<uint32_t>(each);
+  return absl::OkStatus();
 }
 
 absl::Status SetListeners(const ServeFlags& f, bool address_given, server::ServerOptions* options) {
@@ -116,6 +159,7 @@ absl::Status Named(const char* flag, const absl::Status& status) {
 }
 
 void DeclareServe(Flags& flags, ServeFlags& f) {
+  f.flags = &flags;
   flags
       .Positional("ADDRESS", &f.address,
                   "where to listen: 9999 (loopback), HOST:PORT, [IPV6]:PORT, *:PORT (IPv6 and "
@@ -134,7 +178,8 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
       .Text("--delay TIME", &f.delay,
             "how late delay answers: 5ms, 1ms..10ms (uniform), exp:5ms (mean), normal:5ms,1ms")
       .Count("-t,--threads", &f.threads, {1, 1024},
-             "each has a loop, and a SO_REUSEPORT socket of each listener (Unix: one for all)")
+             "each has a loop, and a SO_REUSEPORT socket of each listener (Unix, and TCP with "
+             "--direct: one for all)")
       .Text("--cpus LIST", &f.cpus, "pin thread i to the i-th of these CPUs (0,2-3)")
       .Bytes("-s,--size", &f.message_bytes, {1, 1ull << 40},
              "the size of a request (echo, reply, discard, chargen, delay), for counting them; "
@@ -147,7 +192,12 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
           "--backlog", &f.backlog, {1, 1 << 30},
           "connections that may wait to be accepted, a listener; the kernel caps it at somaxconn")
       .Count("--connections-max", &f.connections_max, {1, 16'000'000},
-             "stop accepting at so many; divided among the threads")
+             "stop accepting at so many; divided among the threads (--direct: what their tables "
+             "hold, where that is less)")
+      .Switch("--direct", &f.direct,
+              "io_uring: accepted TCP connections take direct descriptors, which RLIMIT_NOFILE "
+              "bounds for each thread only; all threads accept from one socket. Use more threads "
+              "than CPUs for more connections")
       .Count("--connections-per-source", &f.connections_per_source, {0, 16'000'000},
              "from one IPv4 address, or IPv6 /64; 0: any number")
       .Duration("--idle-timeout", &f.idle_ns, {0, 1000 * kHourNs},
@@ -158,8 +208,6 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
              "stop receiving from a connection that has so much unsent")
       .Bytes("--recv-buffer-bytes", &f.recv_buffer_bytes, {64, 16 << 20},
              "the size of a receive buffer: longer messages are dropped")
-      .Count("--recv-buffers", &f.recv_buffers, {1, 32768},
-             "io_uring: receive buffers, a thread (epoll has one)")
       .Duration("--drain", &f.drain_ns, {0, kHourNs},
                 "on SIGTERM: how long connections may take to end")
       .Group("Access")
@@ -177,11 +225,16 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
             "does, and wait there for a successor")
       .Text("--metrics ADDRESS", &f.metrics, "serve /metrics for Prometheus and /status there")
       .Switch("--log-connections", &f.log_connections,
-              "a line on stderr for each peer that comes or goes, at most 1000/s")
-      .Example("ringside serve", "echo on 127.0.0.1:9999")
+              "a line on stderr for each peer that comes or goes, at most 1000/s");
+  DeclareLoopFlags(flags, f.loop);
+  flags.Example("ringside serve", "echo on 127.0.0.1:9999")
       .Example("ringside serve '*:7' --backend epoll --threads 2", "on every interface")
       .Example("ringside serve --listen echo=udp://9999 --listen counter=unix:/run/c.sock",
                "several at once")
+      .Example("ringside serve --direct --threads 53 --connections-per-source 0",
+               "a million connections where ulimit -n is 20,000")
+      .Example("ringside serve --backend io_uring --without multishot-receive,borrow",
+               "what does it cost to do without?")
       .Example("ringside serve 0 --service counter --json", "a free port, told in the ready line")
       .Example("ringside serve 9999 --takeover @ringside",
                "again: replaces the first, losing nothing");
@@ -211,11 +264,11 @@ absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool 
   if (!status.ok()) return status;
 
   options.threads = static_cast<uint32_t>(f.threads);
+  options.busy_poll = f.loop.busy_poll;
   options.backlog = static_cast<int>(f.backlog);
   options.udp_gro = f.udp_gro;
   options.service = {.message_bytes = f.message_bytes, .text = f.reply_text, .delay = *delay};
   options.loop.recv_buffer_bytes = static_cast<uint32_t>(f.recv_buffer_bytes);
-  options.loop.recv_buffers = static_cast<uint32_t>(f.recv_buffers);
   options.loop.pending_bytes_max = static_cast<uint32_t>(f.pending_bytes);
   options.loop.connections_max =
       static_cast<uint32_t>((f.connections_max + f.threads - 1) / f.threads);
@@ -223,6 +276,9 @@ absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool 
   options.idle_timeout = io::Nanos(f.idle_ns);
   options.stall_timeout = io::Nanos(f.stall_ns);
   options.drain_deadline = io::Nanos(f.drain_ns);
+  status = SetDirect(f, &options);
+  if (!status.ok()) return status;
+  io::ShareMemory(options.threads, &options.loop);
   return options;
 }
 

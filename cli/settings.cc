@@ -7,9 +7,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "cli/config_file.h"
+#include "cli/groups.h"
 #include "cli/help.h"
 #include "cli/suggest.h"
 
@@ -21,7 +23,7 @@ constexpr char kConfigKey[] = "config";
 using Variables = std::map<std::string, std::string>;
 
 std::string Variable(const std::string& name) {
-  return absl::AsciiStrToUpper(absl::StrReplaceAll(name, {{"-", "_"}}));
+  return absl::AsciiStrToUpper(absl::StrReplaceAll(name, {{"-", "_"}, {" ", "_"}}));
 }
 
 // "RINGSIDE_", or "RINGSIDE_LOAD_".
@@ -39,13 +41,6 @@ Variables OurVariables(const char* const* environment) {
     if (entry.starts_with(Prefix(""))) found[entry.substr(0, equals)] = entry.substr(equals + 1);
   }
   return found;
-}
-
-// "; did you mean X?", or "; " and what to do instead.
-std::string Hint(const std::string& word, const std::vector<std::string>& known,
-                 const std::string& otherwise) {
-  const std::string near = Closest(word, known);
-  return near.empty() ? absl::StrCat("; ", otherwise) : absl::StrCat("; did you mean ", near, "?");
 }
 
 bool IsOneOf(const std::string& word, const std::array<const char*, 4>& words) {
@@ -106,6 +101,13 @@ std::optional<std::string> CheckNames(const Config& config, const std::vector<Co
   for (const CommandFlags& command : all) commands.push_back(command.name);
   for (const ConfigTable& table : config.tables) {
     if (CommandOf(all, table.name) != nullptr) continue;
+    const auto in_group = std::find_if(all.begin(), all.end(), [&](const CommandFlags& command) {
+      return GroupOf(command.name) == table.name;
+    });
+    if (in_group != all.end()) {
+      return absl::StrCat("line ", table.line, ": ", table.name, " has several commands; write [",
+                          table.name, ".", LastWord(in_group->name), "]");
+    }
     return absl::StrCat("line ", table.line, ": there is no command '", table.name, "'",
                         Hint(table.name, commands, absl::StrCat("see ", kProgram, " --help")));
   }
@@ -135,6 +137,32 @@ const ConfigEntry* EntryFor(const Config& config, const std::string& command, co
 }
 
 }  // namespace
+
+std::string Hint(const std::string& word, const std::vector<std::string>& known,
+                 const std::string& otherwise) {
+  const std::string near = Closest(word, known);
+  return near.empty() ? absl::StrCat("; ", otherwise) : absl::StrCat("; did you mean ", near, "?");
+}
+
+std::optional<std::string> ApplyEntry(const ConfigEntry& entry, const std::string& file,
+                                      Flags* flags) {
+  const std::string origin = absl::StrCat(file, ", line ", entry.line);
+  std::vector<std::string> keys;
+  for (size_t i = 0; i < flags->declared().size(); ++i) {
+    const Flag& flag = flags->declared()[i];
+    keys.push_back(KeyOf(flag));
+    if (KeyOf(flag) != entry.key) continue;
+    if (flag.settled) return std::nullopt;
+    const auto values = ValuesOf(flag, entry);
+    absl::Status status = values.status();
+    if (status.ok()) status = flags->Set(i, *values, origin);
+    if (status.ok()) return std::nullopt;
+    return absl::StrCat(origin, ": ", Described(flag), ": ", status.message());
+  }
+  return absl::StrCat(
+      origin, ": unknown key '", entry.key, "'",
+      Hint(entry.key, keys, absl::StrCat("it is one of ", absl::StrJoin(keys, ", "))));
+}
 
 std::string VariableOf(const std::string& command, const Flag& flag) {
   return absl::StrCat(Prefix(command), Variable(KeyOf(flag)));

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/config_file.h"
 #include "cli/flags.h"
 
 // Flags that the command line leaves out may come from the environment, and from a configuration
@@ -17,7 +18,8 @@ struct CommandFlags {
   Flags flags;
 };
 
-// Where else a flag's value is looked for: "RINGSIDE_LOAD_CONNECTIONS" for --connections of load;
+// Where else a flag's value is looked for: "RINGSIDE_LOAD_CONNECTIONS" for --connections of load,
+// "RINGSIDE_STRESS_CHURN_CONNECTIONS" for that of stress churn;
 // of any subcommand, with "" for `command`, "RINGSIDE_CONNECTIONS".
 std::string VariableOf(const std::string& command, const Flag& flag);
 
@@ -35,10 +37,21 @@ std::optional<std::string> ApplyEnvironment(const std::string& command,
                                             std::vector<std::string>* warnings);
 
 // The same from the configuration file at `path`, for what is still without a value: the key in
-// the table [command], else the one at the top. `all` is every subcommand with its flags: each name
-// in the file must be a flag of the subcommand whose table it is in, and at the top, of any.
+// the table [command] ([stress.churn] for "stress churn"), else the one at the top. `all` is every
+// subcommand with its flags: each name in the file must be a flag of the subcommand whose table it
+// is in, and at the top, of any.
 std::optional<std::string> ApplyConfig(const std::string& path, const std::string& command,
                                        const std::vector<CommandFlags>& all, Flags* flags);
+
+// Sets the flag that the entry's key names, as ApplyConfig() does; one that is settled already
+// stays as it is. Returns a sentence where the value is wrong, or there is no such key: "line 7:
+// ...".
+std::optional<std::string> ApplyEntry(const ConfigEntry& entry, const std::string& file,
+                                      Flags* flags);
+
+// "; did you mean X?" where `word` is near one of `known`, else "; " and what to do instead.
+std::string Hint(const std::string& word, const std::vector<std::string>& known,
+                 const std::string& otherwise);
 
 // The variables of `environment` that name a flag of any subcommand.
 std::vector<std::string> KnownVariables(const std::vector<CommandFlags>& all,

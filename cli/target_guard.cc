@@ -128,7 +128,7 @@ absl::Status CheckTargetFrom(const MachineAddresses& machine, const io::Endpoint
           : absl::StrCat(", as far as can be told (this machine's addresses: ", machine.error, ")");
   return absl::InvalidArgumentError(absl::StrCat(
       at.ToString(), " is a public address of another machine", unknown,
-      ", for which load is an attack unless its owner agreed; if it is yours to load, add "
+      ", for which a load or a scan is an attack unless its owner agreed; if it is yours, add "
       "--i-own-this-target"));
 }
 

@@ -204,7 +204,8 @@ std::string WhyNoPlain(const Json& load, const Plain& plain) {
   const std::string_view pointer = plain.pointer;
   if (pointer.starts_with("/datagrams")) return "only datagrams get lost (udp://, unix-dgram:)";
   if (pointer.starts_with("/server") && !load.contains("server")) {
-    return "the server's process could not be found (give --server-pid), so only client.cpu_us_per_request was measured";
+    return "the server's process could not be found (give --server-pid), so only "
+           "client.cpu_us_per_request was measured";
   }
   return "its result doesn't tell";
 }

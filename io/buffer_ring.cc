@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
+#include "io/uring_abi.h"
 
 namespace io {
 namespace {
@@ -24,7 +25,8 @@ BufferRing::~BufferRing() {
   if (data_ != nullptr) munmap(data_, static_cast<size_t>(count_) * bytes_);
 }
 
-absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes) {
+absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes,
+                              Filled filled) {
   group_ = group;
   count_ = std::min(count, kCountMax);
   bytes_ = bytes;
@@ -41,12 +43,15 @@ absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, ui
   registration.ring_addr = reinterpret_cast<uint64_t>(ring_);
   registration.ring_entries = entries_;
   registration.bgid = group_;
+  incremental_ = filled == Filled::kIncrementally;
+  if (incremental_) registration.pad = kBufferRingIncremental;
   const int result = io_uring_register_buf_ring(ring, &registration, 0);
   if (result < 0) {
     return absl::UnimplementedError(absl::StrCat("this kernel refuses a provided buffer ring: ",
                                                  ErrnoName(-result), "; Linux 6.0 is needed"));
   }
   io_uring_buf_ring_init(ring_);
+  states_.resize(count_);
   idle_.reserve(count_);
   for (uint32_t id = count_; id-- > 0;) idle_.push_back(static_cast<uint16_t>(id));
   target_ = std::min(count_, kTargetFirst);

@@ -22,6 +22,11 @@ namespace io {
 // when the ring ran dry, and follows the highest use that was seen in a while, with a quarter to
 // spare. The memory of buffers that were idle all that while goes back to the kernel, some at a
 // time.
+//
+// A buffer may come back in pieces: where it is filled by several receives (incremental), or
+// several are filled by one (a bundle; the kernel takes them in the order in which they were
+// added). Then TakePiece() says where each lies, each is to be recycled, and the last one of a
+// buffer gives it back.
 class BufferRing {
  public:
   static constexpr uint32_t kCountMax = 32768;  // the kernel's limit
@@ -31,9 +36,12 @@ class BufferRing {
   BufferRing& operator=(const BufferRing&) = delete;
   ~BufferRing();
 
+  enum class Filled { kAtOnce, kIncrementally };
+
   // Maps `count` buffers of `bytes` each and registers them as buffer group `group`. Errors: no
   // memory, or a kernel without.
-  absl::Status Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes);
+  absl::Status Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes,
+                    Filled filled = Filled::kAtOnce);
   void Close(io_uring* ring);
   bool open() const { return ring_ != nullptr; }
   uint16_t group() const { return group_; }
@@ -47,8 +55,31 @@ class BufferRing {
     ++taken_;
   }
 
+  struct Piece {
+    std::byte* data;
+    uint32_t size;
+    uint16_t next;  // the buffer that follows this one, where the completion has more bytes
+  };
+  // Of a completion that has `bytes` from buffer `id` on: those in this buffer.
+  Piece TakePiece(uint16_t id, uint32_t bytes) {
+    State& state = states_[id];
+    const Piece piece = {buffer(id) + state.filled, std::min(bytes, bytes_ - state.filled),
+                         state.next};
+    state.filled += piece.size;
+    if (incremental_ && state.filled < bytes_) {
+      ++state.references;  // beside the kernel's
+    } else {
+      OnLent();  // the kernel's becomes ours
+    }
+    return piece;
+  }
+
+  // Somebody more has to Recycle() the buffer.
+  void Retain(uint16_t id) { ++states_[id].references; }
+
   // Gives a lent buffer back. The kernel sees it after Publish().
   void Recycle(uint16_t id) {
+    if (--states_[id].references > 0) return;
     --lent_;
     if (in_ring_ < target_) {
       Add(id);
@@ -83,7 +114,16 @@ class BufferRing {
   static constexpr uint32_t kTargetMin = 16, kTargetFirst = 64;
   static constexpr uint32_t kAdaptEvery = 1024;
 
+  struct State {
+    uint32_t filled = 0;
+    uint32_t references = 0;  // the kernel, or whoever has it, and each further piece
+    uint16_t next = 0;        // was added after it
+  };
+
   void Add(uint16_t id) {
+    states_[id] = {.references = 1};
+    states_[last_].next = id;
+    last_ = id;
     io_uring_buf_ring_add(ring_, buffer(id), bytes_, id, mask_, added_++);
     ++in_ring_;
   }
@@ -91,6 +131,9 @@ class BufferRing {
   void Adapt();
   void Release();
 
+  bool incremental_ = false;
+  uint16_t last_ = 0;
+  std::vector<State> states_;
   io_uring_buf_ring* ring_ = nullptr;
   std::byte* data_ = nullptr;
   uint32_t entries_ = 0, count_ = 0, bytes_ = 0;

@@ -66,7 +66,7 @@ class BlockPool {
   // was asked for.
   static constexpr uint32_t kPage = 4096;
   static constexpr uint32_t kOversize = (kLarge + sizeof(Block)) / kPage + 1;
-  static constexpr size_t kKeptBytesMax = 8 << 20;  // of all kinds
+  static constexpr size_t kKeptBytesMax = 1 << 20;  // of all kinds
 
   static uint32_t KindFor(size_t bytes) {
     if (bytes <= kSmall) return 0;

@@ -74,17 +74,26 @@ void PrepareResetOnClose(io_uring_sqe* sqe, int number) {
   PrepareSetOption(sqe, number, SOL_SOCKET, SO_LINGER, &kReset, sizeof(kReset));
 }
 
-absl::Status DirectDescriptors::Open(io_uring* ring, uint32_t count) {
+// SOCK_CLOEXEC would be refused: what has no number in the process, no exec can pass on.
+void DirectAccept::Prepare(io_uring_sqe* sqe, int fd) {
+  peer_size = sizeof(peer);
+  io_uring_prep_accept_direct(sqe, fd, reinterpret_cast<sockaddr*>(&peer), &peer_size, 0,
+                              static_cast<unsigned>(number));
+}
+
+absl::Status DirectDescriptors::Open(io_uring* ring, uint32_t connects, uint32_t accepts) {
   if (!KernelHasSocketCommands()) {
     return absl::UnimplementedError(
         "direct descriptors need Linux 6.7: this kernel's io_uring can't set socket options "
         "(SOCKET_URING_OP_SETSOCKOPT); do without them");
   }
+  const uint32_t count = connects + accepts;
   if (const int error = MakeTable(ring, count)) return TableError(count, error);
   ring_ = ring;
-  count_ = count;
-  free_.reserve(count);
-  for (uint32_t number = count; number > 0; --number) free_.push_back(static_cast<int>(number - 1));
+  connects_ = connects;
+  free_.reserve(connects);
+  free_accepts_.reserve(accepts);
+  for (uint32_t number = count; number > 0; --number) Free(static_cast<int>(number - 1));
   return absl::OkStatus();
 }
 
@@ -92,7 +101,7 @@ absl::StatusOr<int> DirectDescriptors::Take(int fd) {
   if (free_.empty()) {
     close(fd);
     return absl::ResourceExhaustedError(
-        absl::StrCat("all ", count_,
+        absl::StrCat("all ", connects_,
                      " direct descriptors are in use; ask for more of them, or open "
                      "fewer connections"));
   }

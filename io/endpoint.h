@@ -5,7 +5,9 @@
 #include <sys/un.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 
@@ -60,6 +62,13 @@ class Endpoint {
   socklen_t size_ = 0;
   Transport transport_ = Transport::kTcp;
   bool dual_stack_ = false;
+};
+
+// For hash tables: by the address alone.
+struct EndpointHash {
+  size_t operator()(const Endpoint& at) const {
+    return std::hash<std::string_view>()({reinterpret_cast<const char*>(at.address()), at.size()});
+  }
 };
 
 // Reads an address as a person types it: "9999" (loopback), ":9999", "127.0.0.1:9999",

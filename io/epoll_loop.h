@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "io/accept_pause.h"
@@ -28,7 +29,8 @@ namespace io {
 // The event loop on epoll(7). What it promises: io/event_loop.h.
 //
 //   * TCP connections are edge-triggered and registered once, for reading and writing together; a
-//     receive that comes back short ends the reading without a call that only returns EAGAIN.
+//     receive that comes back short ends the reading without a call that only returns EAGAIN
+//     (unless Feature::kDrain asks for that call).
 //   * All others are level-triggered, for writing only while something waits: there, a short
 //     receive doesn't mean that nothing is left, and a Unix socket reports EPOLLOUT whenever its
 //     peer reads.
@@ -55,8 +57,31 @@ class EpollLoop {
     if (timer_ >= 0) close(timer_);
   }
 
+  // What it runs with, for reports.
+  struct Features {
+    bool edge_triggered, drain;
+    uint32_t events_max;
+    std::string switched;
+    std::string ToString() const {
+      return absl::StrCat(edge_triggered ? "edge-triggered" : "level-triggered",
+                          drain ? ", drained" : "", ", batches of ", events_max,
+                          switched.empty() ? "" : ", ", switched);
+    }
+  };
+  Features features() const {
+    return {.edge_triggered = edge_triggered_,
+            .drain = drains_,
+            .events_max = static_cast<uint32_t>(events_.size()),
+            .switched = DescribeSwitches(options_.features, std::string(kName))};
+  }
+
   absl::Status Open() {
-    if (options_.direct_descriptors != 0) {
+    const absl::Status can = CheckFeatures(options_.features, std::string(kName));
+    if (!can.ok()) return can;
+    edge_triggered_ = options_.features.Uses(Feature::kEdgeTriggered);
+    drains_ = options_.features.Uses(Feature::kDrain);
+    events_.resize(options_.events_max);
+    if (options_.direct_descriptors != 0 || options_.direct_accepts != 0) {
       return absl::UnimplementedError(
           "epoll has no direct descriptors, only io_uring has; choose the backend io_uring, or do "
           "without them");
@@ -347,7 +372,6 @@ class EpollLoop {
   static constexpr uint64_t kWakerKey = 1ull << 63;
   static constexpr uint64_t kTimerKey = 3ull << 62;
   static constexpr Nanos kTimerSlack{1'000};
-  static constexpr int kEventsMax = 512;
   static constexpr int kAcceptsMax = 64;  // an event, so that accepting starves nobody
   static constexpr int kReceivesMax = 4;  // an event, likewise
 
@@ -367,8 +391,8 @@ class EpollLoop {
                  kListenerKey | index);
   }
 
-  static void SetTransport(Slot& slot, Transport transport) {
-    slot.edge = transport == Transport::kTcp || transport == Transport::kMptcp;
+  void SetTransport(Slot& slot, Transport transport) const {
+    slot.edge = edge_triggered_ && (transport == Transport::kTcp || transport == Transport::kMptcp);
     slot.endless = transport == Transport::kUdp || transport == Transport::kUnixDatagram;
     slot.messages = slot.endless || transport == Transport::kUnixSeqpacket;
   }
@@ -447,7 +471,7 @@ class EpollLoop {
   void OnEvents(Slot& slot, uint32_t events) {
     if (slot.connecting) {
       if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP))) return;
-      FinishConnect(slot);
+      FinishConnect(slot, events);
     }
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) slot.readable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) slot.hung_up = true;
@@ -504,10 +528,12 @@ class EpollLoop {
     });
   }
 
-  void FinishConnect(Slot& slot) {
+  void FinishConnect(Slot& slot, uint32_t events) {
     slot.connecting = false;
-    ++counters_.system_calls;
-    if (const int error = SocketError(slot.fd)) return Fail(slot, error);
+    if (events & (EPOLLERR | EPOLLHUP)) {  // tcp_poll() and its like report an error so, always
+      ++counters_.system_calls;
+      if (const int error = SocketError(slot.fd)) return Fail(slot, error);
+    }
     ++counters_.connected;
     slot.open = true;
     handler_.OnOpen(*this, slot);
@@ -539,7 +565,7 @@ class EpollLoop {
     SetTransport(slot, listener.transport);
     ++counters_.accepted;
     if constexpr (ChecksPeers<H, EpollLoop>) {
-      if (!handler_.OnAccept(*this, fd, listener.tag)) {
+      if (!handler_.OnAccept(*this, Arrival{.tag = listener.tag, .fd = fd})) {
         ++counters_.not_welcome;
         return Abort(slot);
       }
@@ -707,7 +733,7 @@ class EpollLoop {
   }
 
   void Receive(Slot& slot) {
-    const int receives_max = slot.edge ? kReceivesMax : 1;  // a level is reported again
+    const int receives_max = slot.edge || drains_ ? kReceivesMax : 1;  // a level is told again
     for (int i = 0; i < receives_max; ++i) {
       const size_t size = ReceiveSize(slot);
       ++counters_.system_calls;
@@ -721,7 +747,7 @@ class EpollLoop {
           Deliver(slot, {buffer_.get(), static_cast<size_t>(n)});
         }
         if (!MayReceive(slot)) return;
-        if (slot.edge && (static_cast<size_t>(n) == size || slot.hung_up)) continue;
+        if (drains_ || (slot.edge && (static_cast<size_t>(n) == size || slot.hung_up))) continue;
         slot.readable = false;
         return;
       }
@@ -865,7 +891,8 @@ class EpollLoop {
   BlockPool blocks_;
   std::unique_ptr<std::byte[]> buffer_;
   StampedReceive stamped_;
-  std::array<epoll_event, kEventsMax> events_;
+  std::vector<epoll_event> events_;  // options_.events_max; as many as a wait brings
+  bool edge_triggered_ = true, drains_ = false;
   bool shutting_down_ = false;
   const Slot* advancing_ = nullptr;  // Advance() is at work on it: no need to list it
   const Slot* receiving_ = nullptr;  // its OnReceive is running

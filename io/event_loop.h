@@ -13,8 +13,9 @@
 //   * Bounds. Bytes that were received and not yet sent on, and bytes queued otherwise, count as
 //     pending. At pending_bytes_max the loop stops receiving from that connection until half of
 //     them have left; what is received meanwhile fits in the bound (io_uring before Linux 6.17: it
-//     may exceed it by what was under way). At connections_max, or without a free file descriptor,
-//     it stops accepting until a connection closed. Handlers don't see either; the counters do.
+//     may exceed it by what was under way). At connections_max, or without a free descriptor, it
+//     stops accepting until a connection closed: who comes meanwhile waits in the backlog, and is
+//     served then. Handlers don't see either; the counters do.
 //   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is
 //     seen at the latest when something is sent to it, or received from it again.
 //   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing
@@ -35,6 +36,8 @@
 //     once or never: where the kernel does not take it, it is dropped and counted. An answer goes
 //     out with one hop less than it was asked with (DatagramPath).
 
+#include <sys/socket.h>
+
 #include <chrono>
 #include <concepts>
 #include <cstdint>
@@ -46,6 +49,7 @@
 #include "io/counters.h"
 #include "io/datagram.h"
 #include "io/endpoint.h"
+#include "io/loop_features.h"
 
 namespace io {
 
@@ -74,6 +78,14 @@ struct Connection {
   int64_t received_at_ns = 0;
 };
 
+// A connection that was accepted, as OnAccept is asked about it.
+struct Arrival {
+  uint64_t tag = 0;                // its listener's
+  int fd = -1;                     // to ask the kernel about it; -1: it took a direct descriptor
+  const sockaddr* peer = nullptr;  // where that one comes from; for the call
+  socklen_t peer_size = 0;
+};
+
 struct LoopOptions {
   uint32_t recv_buffer_bytes = 64 * 1024;  // the most that one OnReceive carries
   uint32_t recv_buffers = 1024;            // io_uring: provided buffers, at most 32768
@@ -85,6 +97,17 @@ struct LoopOptions {
   // but one of the ring's own table (io/direct_descriptors.h); 0: none. taken_by_peer() sees of
   // these whole sends only. Where it can't be had, Open() says why; epoll has nothing like it.
   uint32_t direct_descriptors = 0;
+  // io_uring (Linux 6.7): likewise, so many connections that we accept, over IP; 0: accepted ones
+  // take a file descriptor each. Both numbers together are the ring's table. Listeners with
+  // ListenOptions::shared fill the tables of several loops evenly.
+  uint32_t direct_accepts = 0;
+  // What is done otherwise than by default. Of the other backend's nothing is looked at. Open()
+  // refuses what this kernel doesn't have.
+  FeatureSwitches features = {};
+  uint32_t events_max = 512;  // epoll: taken by one wait
+  // io_uring (Linux 6.12): gathers completions for so long before it returns with fewer than a
+  // batch; 0: returns with the first. At least one has to come.
+  uint32_t min_wait_us = 0;
 };
 
 struct ListenOptions {
@@ -93,7 +116,7 @@ struct ListenOptions {
   uint64_t tag = 0;         // becomes the tag of each accepted connection, and of each datagram
   int fd = -1;              // a socket that is bound and listens already: the loop's from now on
   bool udp_gro = false;     // UDP: takes, and answers, several datagrams of a peer in one piece
-  bool shared = false;      // other loops accept from the same socket (Unix has no SO_REUSEPORT)
+  bool shared = false;      // other loops accept from the same socket: Unix has no SO_REUSEPORT
 };
 
 struct ConnectOptions {
@@ -131,17 +154,17 @@ concept Handler = requires(H h, L& loop, Connection& c, Bytes in, int error) {
 
 // What a handler may have besides:
 //   * void OnDatagram(L&, const Datagram&) noexcept. REQUIRED to listen on datagrams.
-//   * bool OnAccept(L&, int fd, uint64_t tag) noexcept: whether an accepted connection is welcome.
-//     If not, it is reset, and nothing else is called for it; if it is, its OnOpen follows at once.
-//     The tag is its listener's.
+//   * bool OnAccept(L&, const Arrival&) noexcept: whether an accepted connection is welcome. If
+//   not,
+//     it is reset, and nothing else is called for it; if it is, its OnOpen follows at once.
 template <class H, class L>
 concept TakesDatagrams = requires(H h, L& loop, const Datagram& datagram) {
   { h.OnDatagram(loop, datagram) }
   noexcept;
 };
 template <class H, class L>
-concept ChecksPeers = requires(H h, L& loop, int fd, uint64_t tag) {
-  { h.OnAccept(loop, fd, tag) } -> std::same_as<bool>;
+concept ChecksPeers = requires(H h, L& loop, const Arrival& arrival) {
+  { h.OnAccept(loop, arrival) } -> std::same_as<bool>;
 };
 
 template <class L>

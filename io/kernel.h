@@ -10,6 +10,7 @@
 
 #include "io/endpoint.h"
 #include "io/event_loop.h"
+#include "io/uring_setup.h"
 
 namespace io {
 
@@ -68,6 +69,10 @@ struct Kernel {
     return timeout != nullptr
                ? io_uring_submit_and_wait_timeout(ring, &first, wait, timeout, nullptr)
                : io_uring_submit_and_wait(ring, wait);
+  }
+  // The same, for `wait` completions within `min_wait_us`, and for one from then on (Linux 6.12).
+  int EnterBatch(io_uring* ring, unsigned wait, __kernel_timespec* timeout, uint32_t min_wait_us) {
+    return EnterWithMinimum(ring, wait, timeout, min_wait_us);
   }
   // Hands a completion to the loop: deliver(user_data, result, flags).
   template <class Deliver>

@@ -17,6 +17,17 @@ inline void SetReceiveTotal(io_uring_sqe* sqe, uint32_t bytes) {
   sqe->splice_fd_in = static_cast<int32_t>(bytes);
 }
 
+// A receive that takes as many buffers as there are bytes for (Linux 6.10), one after the other as
+// they stand in the ring: a flag in ioprio. The completion names the first.
+inline constexpr uint16_t kReceiveBundle = 1u << 4;
+
+// A buffer ring whose buffers are filled bit by bit (Linux 6.12): each receive goes on where the
+// last one ended. A flag of the registration, in the place of what 2.3 calls pad.
+inline constexpr uint16_t kBufferRingIncremental = 2;
+
+// Completion flag of a zero-copy send (Linux 6.0): the memory is free.
+inline constexpr unsigned kCompletionNotifies = 1u << 3;
+
 // setsockopt(2) as an operation: SOCKET_URING_OP_SETSOCKOPT of IORING_OP_URING_CMD (Linux 6.7). The
 // value is read when the operation is submitted. Level and option share their place with addr, the
 // value with addr3, its length with splice_fd_in.

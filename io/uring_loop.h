@@ -8,7 +8,9 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "io/accept_pause.h"
@@ -61,18 +63,33 @@ class UringLoop {
     if (!opened_) return;
     Shutdown();
     buffers_.Close(&ring_);
+    if (whole_buffers_.open()) whole_buffers_.Close(&ring_);
     if (datagram_buffers_.open()) datagram_buffers_.Close(&ring_);
     io_uring_queue_exit(&ring_);
   }
 
   absl::Status Open() {
-    absl::Status status = OpenRing(options_, &ring_, &features_);
+    absl::Status status = CheckFeatures(options_.features, std::string(kName));
+    if (!status.ok()) return status;
+    if (options_.min_wait_us != 0) {
+      status = KernelHas("min-wait", "minimum wait");
+      if (!status.ok()) return status;
+    }
+    zero_copy_ = options_.features.Uses(Feature::kSendZeroCopy);
+    if (zero_copy_ && (options_.direct_descriptors != 0 || options_.direct_accepts != 0)) {
+      return absl::InvalidArgumentError(
+          "send-zc can't be had with direct descriptors; leave one of the two out");
+    }
+    status = OpenRing(options_, &ring_, &features_);
     if (!status.ok()) return status;
     opened_ = true;
-    status = buffers_.Open(&ring_, 0, options_.recv_buffers, options_.recv_buffer_bytes);
+    borrows_ = options_.features.Uses(Feature::kBorrow);
+    incremental_ = options_.features.Uses(Feature::kIncrementalBuffers);
+    bundles_ = options_.features.Uses(Feature::kBundles);
+    status = OpenBuffers();
     if (!status.ok()) return status;
-    if (options_.direct_descriptors != 0) {
-      status = direct_.Open(&ring_, options_.direct_descriptors);
+    if (options_.direct_descriptors != 0 || options_.direct_accepts != 0) {
+      status = direct_.Open(&ring_, options_.direct_descriptors, options_.direct_accepts);
       if (!status.ok()) return status;
     }
     if (!waker_.Open()) {
@@ -102,6 +119,7 @@ class UringLoop {
     added.transport = local->transport();
     added.datagrams = local->is_datagram();
     added.shared = listen.shared;
+    added.direct = options_.direct_accepts != 0 && !added.datagrams && !local->is_unix();
     added.udp_gro = listen.udp_gro;
     added.message.msg_namelen = local->is_unix() ? sizeof(sockaddr_un) : sizeof(sockaddr_in6);
     added.message.msg_controllen = local->is_unix() ? 0 : kControlBytes;
@@ -115,8 +133,7 @@ class UringLoop {
     UpdateListeners();
     for (const Waiting& waiting : waiting_) {
       ++counters_.refused;
-      ResetOnClose(waiting.fd);
-      CloseDescriptor(waiting.fd);
+      Refuse(*waiting.listener, waiting.fd);
     }
     waiting_.clear();
   }
@@ -156,9 +173,7 @@ class UringLoop {
     }
     slot->fd = *fd;
     slot->connecting = true;
-    auto target = std::find(targets_.begin(), targets_.end(), at);
-    if (target == targets_.end()) target = targets_.insert(targets_.end(), at);
-    slot->target = &*target;
+    slot->target = &*targets_.insert(at).first;
     List(*slot);
     return slot;
   }
@@ -242,7 +257,7 @@ class UringLoop {
 
   absl::Status RunOnce(Nanos timeout) {
     BeforeEnter(&timeout);
-    const bool rearmable = !starved_.empty() && buffers_.in_ring() > 0;
+    const bool rearmable = !starved_.empty() && BuffersInRing() > 0;
     if (rearmable || !attention_.empty()) timeout = Nanos::zero();
     const absl::Status entered = Enter(timeout);
     if (!entered.ok()) return entered;
@@ -255,7 +270,7 @@ class UringLoop {
   void Shutdown() noexcept {
     shutting_down_ = true;
     StopListening();
-    while (slots_.taken() > 0 || operations_ > 0) {
+    while (slots_.taken() > 0 || operations_ > 0 || !refused_.empty()) {
       ForEachConnection([this](Connection& c) { Abort(c); });
       if (!RunOnce(std::chrono::milliseconds(10)).ok()) break;
     }
@@ -265,7 +280,9 @@ class UringLoop {
   const Counters& counters() const { return counters_; }
   uint32_t connections() const { return slots_.taken(); }
   uint64_t operations_in_kernel() const { return operations_; }
-  uint32_t buffers_lent() const { return buffers_.lent() + datagram_buffers_.lent(); }
+  uint32_t buffers_lent() const {
+    return buffers_.lent() + whole_buffers_.lent() + datagram_buffers_.lent();
+  }
   uint32_t listening() const {
     return static_cast<uint32_t>(
         std::count_if(listeners_.begin(), listeners_.end(), [](const Listener& listener) {
@@ -301,8 +318,12 @@ class UringLoop {
  private:
   enum class Operation : uint8_t {
     kAccept,
+    kAcceptDirect,
+    kRefuseReset,
+    kRefuseClose,
     kReceiveDatagram,
     kSendDatagram,
+    kSendZeroCopy,
     kReceive,
     kSend,
     kConnect,
@@ -334,19 +355,28 @@ class UringLoop {
     bool cancelled : 1 = false;  // a cancel of the armed receive is submitted
     bool cancelled_all : 1 = false;
     bool close_sent : 1 = false;
+    bool closed : 1 = false;
     bool listed : 1 = false;  // in attention_
     bool drain_due : 1 = false;
     bool in_flight : 1 = false;     // a send is in the kernel
     bool from_queue : 1 = false;    // `out` is queue.Front()
     bool out_borrowed : 1 = false;  // `out` lies in buffer `borrowed`
     bool endless : 1 = false;       // datagrams: a receive of 0 bytes is no end
-    bool watch_end : 1 = false;     // a Unix stream: its end needs a poll of its own
+    bool watch_end : 1 = false;     // its end needs a poll of its own: WatchEnd()
+    bool watches_end : 1 = false;   // that poll is in the kernel
     bool hung_up : 1 = false;       // that poll said so: receives one by one, up to the end
     bool polls_out : 1 = false;     // the send in flight is a poll: the last one found no room
     bool direct : 1 = false;        // its descriptor is one of direct_
     bool resets : 1 = false;        // Abort() was called, and its descriptor is to be told
     bool bulk : 1 = false;          // it filled its bound: receives one by one, without byte caps
+    uint8_t arms : 4 = 0;           // capped receives armed: every sixteenth looks for longer ones
+    bool zero_copies : 1 = false;   // its transport can send without a copy
+    bool copyless : 1 = false;      // the send in flight is a zero-copy one, zero_copy
+    bool copies : 1 = false;        // a zero-copy send was refused: the kernel copies from now on
     uint16_t borrowed = 0;
+    uint32_t unreleased = 0;  // zero-copy sends that are through, and whose memory isn't free
+    uint32_t zero_copy = 0;
+    uint32_t longest = 0;  // the longest receive since that one
     const Endpoint* target = nullptr;
     Bytes out;        // what is being sent, or is to be sent next: before the queue
     ByteQueue queue;  // empty when the slot is freed
@@ -365,7 +395,10 @@ class UringLoop {
     uint64_t tag = 0;
     Transport transport = Transport::kTcp;
     bool datagrams = false, shared = false, udp_gro = false;
+    bool direct = false;     // who is accepted takes a direct descriptor
+    bool dry = false;        // no descriptor is free for another one
     bool armed = false;      // an accept, or a receive of datagrams, is in the kernel
+    uint32_t accepts = 0;    // direct: so many are
     bool cancelled = false;  // its cancel is submitted
     bool stopping = false;
     bool retired = false;  // what comes before the cancel is served; a datagram socket stays open
@@ -384,16 +417,36 @@ class UringLoop {
     void Reset() { copy = nullptr, borrowed = false; }
   };
 
+  // A zero-copy send. Life: Take() -> submitted -> completed: its slot may send on -> notified: the
+  // memory is free, so is this. Without the flag F_MORE the completion is all that comes.
+  struct ZeroCopy {
+    uint32_t index = 0, generation = 0;
+    uint32_t slot = 0;      // can't be freed meanwhile
+    bool borrowed = false;  // the bytes lie in buffer `buffer`
+    uint16_t buffer = 0;
+    void Reset() { borrowed = false; }
+  };
+
   // A multishot accept takes all that is in the backlog, before its cancel comes. What exceeds
   // connections_max waits here until a slot is free, as it would have in the backlog.
   struct Waiting {
     int fd;
     const Listener* listener;
+    DirectAccept from;  // where the listener is direct
+  };
+
+  // A direct descriptor of one who was accepted too late. Life: listed -> [its reset is submitted
+  // -> completed: listed again] -> its close is submitted -> completed: free.
+  struct Refused {
+    int number;
+    bool reset;  // is done
   };
 
   static constexpr uint32_t kNoSlot = ~0u;
   static constexpr unsigned kTaskWorkBatch = 20;  // IO_LOCAL_TW_DEFAULT_MAX, io_uring/io_uring.c
   static constexpr unsigned kFullTurns = 5;
+  static constexpr int kGatheredForever = 3600;  // seconds: a turn may always end early
+  static constexpr uint32_t kGathered = 32;      // completions that end a minimum wait
   static constexpr uint32_t kDatagramBuffers = 256;
   static constexpr uint32_t kDatagramsInFlightMax = 4096;
 
@@ -437,8 +490,27 @@ class UringLoop {
     Prepared(sqe, Key(operation, slot));
   }
 
+  absl::Status OpenBuffers() {
+    const auto open = [this](BufferRing& buffers, uint16_t group, BufferRing::Filled filled) {
+      return buffers.Open(&ring_, group, options_.recv_buffers, options_.recv_buffer_bytes, filled);
+    };
+    if (!incremental_) return open(buffers_, 0, BufferRing::Filled::kAtOnce);
+    const absl::Status opened = open(buffers_, 0, BufferRing::Filled::kIncrementally);
+    return opened.ok() ? open(whole_buffers_, 2, BufferRing::Filled::kAtOnce) : opened;
+  }
+
+  // A message needs a whole buffer, and recvmsg(2) too: the kernel mistakes the rest of one.
+  bool NeedsWhole(const Slot& slot) const { return slot.messages || slot.stamped != nullptr; }
+  BufferRing& Buffers(const Slot& slot) {
+    return incremental_ && NeedsWhole(slot) ? whole_buffers_ : buffers_;
+  }
+  uint32_t BuffersInRing() const {
+    return buffers_.in_ring() + (incremental_ ? whole_buffers_.in_ring() : 0);
+  }
+
   void PublishBuffers() {
     buffers_.Publish();
+    if (incremental_) whole_buffers_.Publish();
     if (datagram_buffers_.open()) datagram_buffers_.Publish();
   }
 
@@ -453,6 +525,7 @@ class UringLoop {
     if (pause_.Due()) ResumeAccepting();
     ConnectAgain();
     AdmitWaiting();
+    CloseRefused();
     UpdateListeners();
     UpdateWaker();
     PublishBuffers();
@@ -478,11 +551,17 @@ class UringLoop {
   }
 
   absl::Status Enter(Nanos timeout) {
-    const unsigned wait = asked_ = CompletionsToAsk(&timeout);
+    unsigned wait = asked_ = CompletionsToAsk(&timeout);
     if (wait == 1 && timeout != kForever && TimerEnds(timeout)) timeout = kForever;
     const timespec until = ToTimespec(timeout);
     __kernel_timespec deadline = {.tv_sec = until.tv_sec, .tv_nsec = until.tv_nsec};
-    const int result = kernel_.Enter(&ring_, wait, timeout == kForever ? nullptr : &deadline);
+    const bool gathers = options_.min_wait_us != 0 && wait == 1;
+    // Without a timeout the kernel returns when the minimum has passed, also without a completion.
+    if (gathers && timeout == kForever) deadline = {.tv_sec = kGatheredForever, .tv_nsec = 0};
+    __kernel_timespec* const latest = timeout == kForever && !gathers ? nullptr : &deadline;
+    if (gathers) wait = std::min(kGathered, options_.completion_entries);
+    const int result = gathers ? kernel_.EnterBatch(&ring_, wait, latest, options_.min_wait_us)
+                               : kernel_.Enter(&ring_, wait, latest);
     ++counters_.system_calls;
     ++counters_.turns;
     switch (-result) {
@@ -520,8 +599,15 @@ class UringLoop {
     const bool more = flags & IORING_CQE_F_MORE;
     if (!more) --operations_;
     if (operation == Operation::kAccept) return OnAcceptDone(listeners_[index], result, more);
+    if (operation == Operation::kAcceptDirect) return OnDirectAcceptDone(accepts_[index], result);
+    if (operation == Operation::kRefuseReset) {
+      return refused_.push_back({.number = static_cast<int>(index), .reset = true});
+    }
+    if (operation == Operation::kRefuseClose) return direct_.Free(static_cast<int>(index));
     if (operation == Operation::kReceiveDatagram) return OnDatagramReceived(index, result, flags);
     if (operation == Operation::kSendDatagram) return OnDatagramSent(outgoing_[index], result);
+    if (operation == Operation::kSendZeroCopy)
+      return OnZeroCopy(zero_copies_[index], result, flags);
     if (operation == Operation::kWake) return OnWake();
     if (operation == Operation::kTimer) {
       timer_armed_ = false;
@@ -559,21 +645,44 @@ class UringLoop {
     if (!(flags & IORING_CQE_F_MORE)) slot.receiving = slot.cancelled = false;
     const bool has_buffer = flags & IORING_CQE_F_BUFFER;
     const uint16_t id = flags >> IORING_CQE_BUFFER_SHIFT;
-    if (has_buffer) buffers_.OnLent();
+    if ((bundles_ || incremental_) && !NeedsWhole(slot)) {
+      // Without bytes the kernel names a buffer, and keeps it.
+      if (result > 0 && has_buffer) DeliverPieces(slot, id, static_cast<uint32_t>(result));
+    } else {
+      DeliverWhole(slot, id, has_buffer, result);
+    }
+    if (result == 0 && !slot.endless) {
+      OnPeerEnd(slot);
+    } else if (result < 0) {
+      OnReceiveError(slot, -result);
+    }
+  }
+
+  void DeliverPieces(Slot& slot, uint16_t id, uint32_t left) {
+    slot.longest = std::max(slot.longest, left);
+    while (left > 0) {
+      const BufferRing::Piece piece = buffers_.TakePiece(id, left);
+      left -= piece.size;
+      if (slot.dead || slot.closing) {
+        buffers_.Recycle(id);
+      } else {
+        Deliver(slot, id, {piece.data, piece.size});
+      }
+      id = piece.next;
+    }
+  }
+
+  void DeliverWhole(Slot& slot, uint16_t id, bool has_buffer, int result) {
+    if (has_buffer) Buffers(slot).OnLent();
     const bool truncated = result > static_cast<int64_t>(options_.recv_buffer_bytes);  // a message
     counters_.truncated += truncated;
     if (slot.stamped != nullptr && result > 0) {
       slot.received_at_ns = slot.stamped->received_at_ns();
     }
     if (result > 0 && has_buffer && !truncated && !slot.dead && !slot.closing) {
-      Deliver(slot, id, {buffers_.buffer(id), static_cast<size_t>(result)});
+      Deliver(slot, id, {Buffers(slot).buffer(id), static_cast<size_t>(result)});
     } else if (has_buffer) {
-      buffers_.Recycle(id);
-    }
-    if (result == 0 && !slot.endless) {
-      OnPeerEnd(slot);
-    } else if (result < 0) {
-      OnReceiveError(slot, -result);
+      Buffers(slot).Recycle(id);
     }
   }
 
@@ -587,7 +696,7 @@ class UringLoop {
     switch (error) {
       case ENOBUFS:
         ++counters_.starved;
-        buffers_.Grow();
+        Buffers(slot).Grow();
         Starve(slot);
         return;
       case ECANCELED:  // paused, or closing
@@ -603,13 +712,14 @@ class UringLoop {
     ++counters_.receives;
     counters_.received_bytes += in.size();
     ++slot.progress;
+    slot.longest = std::max(slot.longest, static_cast<uint32_t>(in.size()));
     receiving_ = &slot;
     lent_ = in;
     handler_.OnReceive(*this, slot, in);
     receiving_ = nullptr;
     if (held_.empty() || slot.dead) {
       held_ = {};
-      buffers_.Recycle(id);
+      Buffers(slot).Recycle(id);
       return;
     }
     slot.out = held_;
@@ -645,7 +755,7 @@ class UringLoop {
   }
 
   void ReleaseBorrowed(Slot& slot) {
-    if (slot.out_borrowed) buffers_.Recycle(slot.borrowed);
+    if (slot.out_borrowed) Buffers(slot).Recycle(slot.borrowed);
     slot.out_borrowed = false;
     slot.out = {};
   }
@@ -660,6 +770,11 @@ class UringLoop {
   }
 
   void OnClosed(Slot& slot) {
+    slot.closed = true;
+    if (slot.unreleased == 0) Forget(slot);
+  }
+
+  void Forget(Slot& slot) {
     slot.queue.Clear(blocks_);
     if (slot.direct) direct_.Free(slot.fd);
     slot.fd = -1;
@@ -728,20 +843,68 @@ class UringLoop {
       if (closes && !listener.armed && listener.sending == 0) {
         CloseDescriptor(listener.fd);
         listener.fd = -1;
+      } else if (wanted && listener.direct) {
+        ArmDirectAccepts(listener, i);
       } else if (wanted && !listener.armed) {
         listener.datagrams ? ArmDatagrams(listener, i) : ArmAccept(listener, i);
       } else if (!wanted && listener.armed && !listener.cancelled) {
         const auto operation =
             listener.datagrams ? Operation::kReceiveDatagram : Operation::kAccept;
-        listener.cancelled = Cancel(Key(operation, i, 0));
+        listener.cancelled =
+            listener.direct ? CancelAccepts(listener) : Cancel(Key(operation, i, 0));
       }
     }
+  }
+
+  // No more of them than there are descriptors and slots for who comes. Where loops share a
+  // listener, the kernel wakes who has waited longest, and so fills them evenly.
+  void ArmDirectAccepts(Listener& listener, uint32_t index) {
+    if (listener.cancelled) return;
+    while (listener.accepts < DirectAccept::kInFlightMax &&
+           slots_.taken() + waiting_.size() + accepts_.taken() < options_.connections_max) {
+      const int number = direct_.Reserve();
+      if (number < 0) {
+        if (listener.accepts == 0 && !std::exchange(listener.dry, true)) ++counters_.accept_pauses;
+        return;
+      }
+      io_uring_sqe* sqe = Prepare();
+      if (sqe == nullptr) return direct_.Free(number);  // the next turn tries again
+      DirectAccept& accept = *accepts_.Take();
+      accept.listener = index;
+      accept.number = number;
+      accept.Prepare(sqe, listener.fd);
+      Prepared(sqe, Key(Operation::kAcceptDirect, accept.index, 0));
+      ++listener.accepts;
+      listener.armed = true;
+      listener.dry = false;
+    }
+  }
+
+  bool CancelAccepts(const Listener& listener) {
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return false;
+    io_uring_prep_cancel_fd(sqe, listener.fd, IORING_ASYNC_CANCEL_ALL);
+    Prepared(sqe, Key(Operation::kCancel, kNoSlot, 0));
+    return true;
+  }
+
+  void OnDirectAcceptDone(DirectAccept& accept, int result) {
+    Listener& listener = listeners_[accept.listener];
+    --listener.accepts;
+    if (result >= 0) {
+      OnAccepted(listener, accept.number, accept);
+    } else {
+      direct_.Free(accept.number);
+    }
+    accepts_.Free(accept);
+    OnAcceptError(listener, result, listener.accepts > 0);
   }
 
   void ArmAccept(Listener& listener, uint32_t index) {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return;  // the next turn tries again
-    if (listener.shared) {       // one at a time: a multishot accept would take them all
+    // Of a shared listener one at a time: a multishot accept would take them all.
+    if (listener.shared || !features_.multishot_accept) {
       io_uring_prep_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
     } else {
       io_uring_prep_multishot_accept(sqe, listener.fd, nullptr, nullptr, SOCK_CLOEXEC);
@@ -760,23 +923,49 @@ class UringLoop {
   }
 
   void OnAcceptDone(Listener& listener, int result, bool more) {
+    if (result >= 0) OnAccepted(listener, result, {});
+    OnAcceptError(listener, result, more);
+  }
+
+  // An accept has completed, with an error or without; `more` are armed.
+  void OnAcceptError(Listener& listener, int result, bool more) {
     if (!more) listener.armed = listener.cancelled = false;
-    if (result >= 0) {
-      OnAccepted(listener, result);
-    } else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
-      counters_.errors.Add(-result);
-      if (!OnePeersTrouble(-result)) PauseAccepting();
+    if (result >= 0 || result == -ECANCELED || result == -EINTR || result == -EAGAIN) return;
+    counters_.errors.Add(-result);
+    if (!OnePeersTrouble(-result)) PauseAccepting();
+  }
+
+  void OnAccepted(Listener& listener, int fd, const DirectAccept& from) {
+    if (listener.stopping) {
+      Refuse(listener, fd);
+    } else if (slots_.full()) {
+      waiting_.push_back({fd, &listener, from});
+    } else {
+      OpenAccepted(fd, listener, from);
     }
   }
 
-  void OnAccepted(Listener& listener, int fd) {
-    if (listener.stopping) {
-      ResetOnClose(fd);  // as the kernel does with the backlog
-      CloseDescriptor(fd);
-    } else if (slots_.full()) {
-      waiting_.push_back({fd, &listener});
-    } else {
-      OpenAccepted(fd, listener);
+  // Resets one who was accepted, as the kernel does with the backlog.
+  void Refuse(const Listener& listener, int fd) {
+    if (listener.direct) return refused_.push_back({.number = fd, .reset = false});
+    ResetOnClose(fd);
+    CloseDescriptor(fd);
+  }
+
+  void CloseRefused() {
+    while (!refused_.empty()) {
+      io_uring_sqe* sqe = Prepare();
+      if (sqe == nullptr) return;  // the next turn goes on
+      const auto [number, reset] = refused_.back();
+      refused_.pop_back();
+      if (reset) {
+        io_uring_prep_close_direct(sqe, static_cast<unsigned>(number));
+      } else {
+        PrepareResetOnClose(sqe, number);
+        sqe->flags |= IOSQE_FIXED_FILE;
+      }
+      const auto operation = reset ? Operation::kRefuseClose : Operation::kRefuseReset;
+      Prepared(sqe, Key(operation, static_cast<uint32_t>(number), 0));
     }
   }
 
@@ -784,26 +973,35 @@ class UringLoop {
     while (!waiting_.empty() && !slots_.full()) {
       const Waiting next = waiting_.front();
       waiting_.pop_front();
-      OpenAccepted(next.fd, *next.listener);
+      OpenAccepted(next.fd, *next.listener, next.from);
     }
   }
 
-  static void SetTransport(Slot& slot, Transport transport) {
+  void SetTransport(Slot& slot, Transport transport) const {
     slot.endless = transport == Transport::kUdp || transport == Transport::kUnixDatagram;
     slot.messages = slot.endless || transport == Transport::kUnixSeqpacket;
-    slot.watch_end = transport == Transport::kUnixStream;
+    slot.watch_end = transport == Transport::kUnixStream || (bundles_ && !slot.messages);
+    slot.zero_copies = transport == Transport::kTcp;
   }
 
-  void OpenAccepted(int fd, const Listener& listener) {
+  void OpenAccepted(int fd, const Listener& listener, const DirectAccept& from) {
     Slot& slot = *slots_.Take();
     if (slots_.full()) PauseAccepting();
     slot.fd = fd;
+    slot.direct = listener.direct;
     slot.tag = listener.tag;
     slot.accepted = true;
     SetTransport(slot, listener.transport);
     ++counters_.accepted;
     if constexpr (ChecksPeers<H, UringLoop>) {
-      if (!handler_.OnAccept(*this, fd, listener.tag)) {
+      Arrival arrival = {.tag = listener.tag, .fd = fd};
+      if (listener.direct) {
+        arrival = {.tag = listener.tag,
+                   .fd = -1,
+                   .peer = reinterpret_cast<const sockaddr*>(&from.peer),
+                   .peer_size = from.peer_size};
+      }
+      if (!handler_.OnAccept(*this, arrival)) {
         ++counters_.not_welcome;
         return Abort(slot);
       }
@@ -988,11 +1186,12 @@ class UringLoop {
   // Does what the slot's state asks for.
   void Advance(Slot& slot) {
     if (slot.dead || slot.closing) {
-      if (slot.dead || Pending(slot) == 0) return Teardown(slot);
+      if (slot.dead || (Pending(slot) == 0 && slot.unreleased == 0)) return Teardown(slot);
     }
     if (slot.connecting) return StartConnect(slot);
     StartSend(slot);
-    if (slot.drain_due && Pending(slot) == 0 && slot.open && !slot.closing) {
+    if (slot.drain_due && Pending(slot) == 0 && slot.unreleased == 0 && slot.open &&
+        !slot.closing) {
       slot.drain_due = false;
       handler_.OnDrained(*this, slot);
     }
@@ -1023,7 +1222,18 @@ class UringLoop {
   // A multishot receive with a byte cap ends by itself soon after the bound is reached; one without
   // has to be cancelled.
   bool NeedsCancelToPause(const Slot& slot) const {
-    return slot.full && (slot.messages || !features_.receive_total);
+    return slot.full &&
+           (slot.messages || (!features_.receive_total && features_.multishot_receive));
+  }
+
+  // Whether its receives are armed one at a time, each of them for what there is room for. Where
+  // buffers are filled bit by bit, and receives of both kinds would be needed, all are: kernels of
+  // before the byte cap may post what a multishot receive brings ahead of single ones that came
+  // first, and the bytes of a buffer are found by the order of completions.
+  bool OneByOne(const Slot& slot) const {
+    return !features_.multishot_receive || slot.hung_up ||
+           (!features_.receive_total && (slot.bulk || incremental_)) ||
+           (slot.bulk && slot.messages);
   }
 
   size_t Room(const Slot& slot) const {
@@ -1032,12 +1242,26 @@ class UringLoop {
   }
 
   // What may still be received must fit in the bound if none of it can be sent on. The total ends
-  // the receive once it is reached, but does not shorten the last one: so it is half of the room,
-  // and no receive is longer than the other half.
-  void CapReceive(io_uring_sqe* sqe, const Slot& slot) {
-    const auto half = static_cast<uint32_t>((Room(slot) + 1) / 2);
-    SetReceiveTotal(sqe, half);
-    sqe->len = std::min(half, options_.recv_buffer_bytes);
+  // the receive once it is reached, but does not shorten the last one: so it is the room without a
+  // last receive. That is as long as this connection's were, so that as many as possible come
+  // before the next arming; now and then half of the room, to see whether they are longer by now.
+  void CapReceive(io_uring_sqe* sqe, Slot& slot) {
+    constexpr uint32_t kLengthMin = 4096;
+    const auto room = static_cast<uint32_t>(Room(slot));
+    uint32_t length = std::min((room + 1) / 2, ReceiveMax(slot));
+    if (slot.arms++ == 0) {
+      slot.longest = 0;
+    } else if (length < ReceiveMax(slot)) {
+      length = std::min(length, std::max(slot.longest, kLengthMin));
+    }
+    SetReceiveTotal(sqe, room - length + 1);
+    sqe->len = length;
+  }
+
+  // The most that one receive can bring.
+  uint32_t ReceiveMax(const Slot& slot) const {
+    if (!bundles_ || NeedsWhole(slot)) return options_.recv_buffer_bytes;
+    return std::max(options_.recv_buffer_bytes, options_.pending_bytes_max);
   }
 
   void StartConnect(Slot& slot) {
@@ -1052,17 +1276,20 @@ class UringLoop {
 
   // A multishot receive on a Unix stream can miss the end: when it is armed and finds the end
   // behind more than some 30 buffers of bytes, it delivers the bytes and waits for an event that
-  // has been (Linux 6.17, since Unix sockets tell how much is left in them). So the end is waited
-  // for apart.
+  // has been (Linux 6.17, since Unix sockets tell how much is left in them). A multishot receive of
+  // bundles can miss a reset that comes while it takes bytes (Linux 6.18). So the end is waited for
+  // apart.
   void WatchEnd(Slot& slot) {
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
     io_uring_prep_poll_add(sqe, slot.fd, POLLRDHUP);
     Prepared(sqe, Operation::kHangUp, slot);
     slot.watch_end = false;
+    slot.watches_end = true;
   }
 
   void OnHangUp(Slot& slot, int result) {
+    slot.watches_end = false;
     if (result < 0 || slot.dead) return;  // cancelled
     slot.hung_up = true;
     if (slot.receiving && !slot.cancelled && !slot.ended) CancelReceive(slot);
@@ -1089,21 +1316,25 @@ class UringLoop {
   }
 
   void ArmReceive(Slot& slot) {
-    if (buffers_.in_ring() == 0) buffers_.Grow();
-    if (buffers_.in_ring() == 0) return Starve(slot);
+    BufferRing& buffers = Buffers(slot);
+    if (buffers.in_ring() == 0) buffers.Grow();
+    if (buffers.in_ring() == 0) return Starve(slot);
     io_uring_sqe* sqe = Prepare();
     if (sqe == nullptr) return List(slot);
     const int flags = slot.messages ? MSG_TRUNC : 0;
     if (slot.stamped != nullptr) {
       PrepareStamped(sqe, slot, flags);
-    } else if (slot.hung_up || (slot.bulk && (slot.messages || !features_.receive_total))) {
-      io_uring_prep_recv(sqe, slot.fd, nullptr, 0, flags);
+    } else if (OneByOne(slot)) {
+      size_t size = ReceiveMax(slot);
+      if (!slot.messages) size = std::min(size, Room(slot));
+      io_uring_prep_recv(sqe, slot.fd, nullptr, size, flags);
     } else {
       io_uring_prep_recv_multishot(sqe, slot.fd, nullptr, 0, flags);
       if (features_.receive_total && !slot.messages) CapReceive(sqe, slot);
     }
     sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = buffers_.group();
+    sqe->buf_group = buffers.group();
+    if (bundles_ && !NeedsWhole(slot)) sqe->ioprio |= kReceiveBundle;
     Prepared(sqe, Operation::kReceive, slot);
     slot.receiving = true;
     ++counters_.receive_rearms;
@@ -1133,7 +1364,7 @@ class UringLoop {
   }
 
   void RearmStarved() {
-    size_t budget = std::min<size_t>(starved_.size(), buffers_.in_ring());
+    size_t budget = std::min<size_t>(starved_.size(), BuffersInRing());
     for (; budget > 0; --budget) {
       const auto [index, generation] = starved_.Pop();
       Slot* slot = slots_.Find(index, generation);
@@ -1148,6 +1379,8 @@ class UringLoop {
     if (slot.close_sent) return;
     if (slot.operations == 0) {
       ReleaseBorrowed(slot);
+      // What the peer doesn't take would keep the memory, maybe for ever.
+      if (slot.unreleased > 0) ResetOnClose(slot.fd);
       io_uring_sqe* sqe = Prepare();
       if (sqe == nullptr) return List(slot);
       if (slot.resets) {
@@ -1163,13 +1396,36 @@ class UringLoop {
       Prepared(sqe, Operation::kClose, slot);
       slot.close_sent = true;
     } else if (!slot.cancelled_all) {
-      io_uring_sqe* sqe = Prepare();
-      if (sqe == nullptr) return List(slot);
-      const unsigned kind = slot.direct ? IORING_ASYNC_CANCEL_FD_FIXED : 0;
-      io_uring_prep_cancel_fd(sqe, slot.fd, IORING_ASYNC_CANCEL_ALL | kind);
-      Prepared(sqe, Operation::kCancel, slot);
-      slot.cancelled_all = true;
+      slot.cancelled_all = CancelAll(slot);
+      if (!slot.cancelled_all) List(slot);
     }
+  }
+
+  // Cancels what may wait in the kernel, each by its key, which is hashed there. To name the
+  // descriptor instead would have the kernel look at all that waits in the ring, for each
+  // connection that closes (io_poll_cancel(), io_uring/poll.c).
+  bool CancelAll(Slot& slot) {
+    const auto cancel = [&](bool armed, Operation operation) {
+      if (!armed) return true;
+      io_uring_sqe* sqe = Prepare();
+      if (sqe == nullptr) return false;
+      io_uring_prep_cancel64(sqe, Key(operation, slot), 0);
+      Prepared(sqe, Operation::kCancel, slot);
+      return true;
+    };
+    return cancel(slot.receiving && !slot.cancelled, Operation::kReceive) &&
+           (slot.copyless ? CancelZeroCopy(slot) : cancel(slot.in_flight, Operation::kSend)) &&
+           cancel(slot.connecting && slot.connect_sent, Operation::kConnect) &&
+           cancel(slot.watches_end, Operation::kHangUp);
+  }
+
+  bool CancelZeroCopy(Slot& slot) {
+    const ZeroCopy& send = zero_copies_[slot.zero_copy];
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return false;
+    io_uring_prep_cancel64(sqe, Key(Operation::kSendZeroCopy, send.index, send.generation), 0);
+    Prepared(sqe, Operation::kCancel, slot);
+    return true;
   }
 
   // --- sending ----------------------------------------------------------------------------------
@@ -1177,9 +1433,9 @@ class UringLoop {
   // Within OnReceive: keeps bytes of the lent buffer to be sent from there. False where they have
   // to be copied.
   bool Hold(Slot& slot, Bytes out) {
-    const bool lent =
-        out.data() >= lent_.data() && out.data() + out.size() <= lent_.data() + lent_.size();
-    if (lent && held_.empty() && Pending(slot) == 0 && !buffers_.low()) {
+    const bool lent = borrows_ && out.data() >= lent_.data() &&
+                      out.data() + out.size() <= lent_.data() + lent_.size();
+    if (lent && held_.empty() && Pending(slot) == 0 && !Buffers(slot).low()) {
       held_ = out;
       return true;
     }
@@ -1189,6 +1445,47 @@ class UringLoop {
       return true;
     }
     return false;
+  }
+
+  // Makes the send that was prepared one without a copy.
+  void SendZeroCopy(io_uring_sqe* sqe, Slot& slot) {
+    ZeroCopy& send = *zero_copies_.Take();
+    send.slot = slot.index;
+    send.borrowed = slot.out_borrowed;
+    send.buffer = slot.borrowed;
+    if (send.borrowed) Buffers(slot).Retain(send.buffer);
+    sqe->opcode = IORING_OP_SEND_ZC;
+    Prepared(sqe, Key(Operation::kSendZeroCopy, send.index, send.generation));
+    ++slot.operations;
+    slot.in_flight = slot.copyless = true;
+    slot.zero_copy = send.index;
+  }
+
+  void OnZeroCopy(ZeroCopy& send, int result, unsigned flags) {
+    Slot& slot = slots_[send.slot];
+    const bool notifies = flags & kCompletionNotifies, more = flags & IORING_CQE_F_MORE;
+    if (!notifies) {
+      --slot.operations;
+      slot.unreleased += more;
+      slot.copyless = false;
+      if (result == -ENOMEM || result == -EOPNOTSUPP) {  // RLIMIT_MEMLOCK; the socket can't
+        counters_.errors.Add(-result);
+        slot.copies = true;
+        result = -EAGAIN;
+      }
+      OnSent(slot, result);
+    } else {
+      --slot.unreleased;
+    }
+    if (!more) {
+      if (send.borrowed) Buffers(slot).Recycle(send.buffer);
+      zero_copies_.Free(send);
+    }
+    if (slot.closed) {
+      if (slot.unreleased == 0) Forget(slot);
+    } else {
+      Advance(slot);
+    }
   }
 
   void Enqueue(Slot& slot, Bytes out) {
@@ -1216,6 +1513,9 @@ class UringLoop {
                                         : slot.messages ? 0
                                                         : MSG_WAITALL);
       io_uring_prep_send(sqe, slot.fd, slot.out.data(), slot.out.size(), flags);
+      if (zero_copy_ && slot.zero_copies && !slot.from_queue && !slot.copies) {
+        return SendZeroCopy(sqe, slot);
+      }
     }
     Prepared(sqe, Operation::kSend, slot);
     slot.in_flight = true;
@@ -1227,15 +1527,20 @@ class UringLoop {
   io_uring ring_ = {};
   UringFeatures features_;
   BufferRing buffers_;           // of connections
+  BufferRing whole_buffers_;     // where those are filled bit by bit: of connections that can't
   BufferRing datagram_buffers_;  // open where datagrams are listened for
+  SlotTable<ZeroCopy> zero_copies_{~0u};
   SlotTable<Outgoing> outgoing_{kDatagramsInFlightMax};
   Waker waker_;
   std::deque<Listener> listeners_;
-  std::deque<Waiting> waiting_;   // accepted beyond connections_max
-  std::deque<Endpoint> targets_;  // what connects in flight point to
+  std::deque<Waiting> waiting_;  // accepted beyond connections_max
+  std::vector<Refused> refused_;
+  // What connects in flight point to: of a load one, of a scan each port.
+  std::unordered_set<Endpoint, EndpointHash> targets_;
   AcceptPause pause_;
   ConnectRetries connect_retries_;
   DirectDescriptors direct_;  // open where options_ ask for them
+  SlotTable<DirectAccept> accepts_{~0u};
   SlotTable<Slot> slots_;
   AttentionList attention_;
   AttentionList starved_;  // receives that wait for a buffer
@@ -1247,6 +1552,7 @@ class UringLoop {
   Nanos timer_at_ = {};            // CLOCK_MONOTONIC
   __kernel_timespec timer_spec_ = {};
   bool timer_armed_ = false, timer_cancelled_ = false;
+  bool borrows_ = true, incremental_ = false, bundles_ = false, zero_copy_ = false;
   bool opened_ = false, wake_armed_ = false, wake_cancelled_ = false, shutting_down_ = false;
   const Slot* receiving_ = nullptr;  // its OnReceive is running
   Bytes lent_;                       // what that OnReceive, or an OnDatagram, was lent

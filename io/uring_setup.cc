@@ -3,11 +3,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -126,22 +128,40 @@ bool KernelHasReceiveTotal() {
 }  // namespace
 
 std::string UringFeatures::ToString() const {
-  std::vector<std::string> have = {"multishot accept", "multishot receive", "buffer ring"};
+  std::vector<std::string> have;
+  if (multishot_accept) have.emplace_back("multishot accept");
+  if (multishot_receive) have.emplace_back("multishot receive");
+  have.emplace_back("buffer ring");
   if (defer_taskrun) have.emplace_back("DEFER_TASKRUN");
   if (coop_taskrun) have.emplace_back("COOP_TASKRUN");
   if (registered_ring) have.emplace_back("registered ring");
+  if (sqpoll) have.emplace_back("SQPOLL");
   if (receive_total) have.emplace_back("receive byte cap");
+  if (!switched.empty()) have.push_back(switched);
   return absl::StrJoin(have, ", ");
 }
 
 absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures* features) {
+  const FeatureSwitches& wanted = options.features;
   *features = {};
-  features->receive_total = KernelHasReceiveTotal();
+  features->multishot_receive = wanted.Uses(Feature::kMultishotReceive);
+  features->multishot_accept = wanted.Uses(Feature::kMultishotAccept);
+  features->receive_total =
+      features->multishot_receive && wanted.Uses(Feature::kReceiveCap) && KernelHasReceiveTotal();
+  features->switched = DescribeSwitches(wanted, "io_uring");
+  if (options.min_wait_us != 0) {
+    absl::StrAppend(&features->switched, features->switched.empty() ? "" : ", ", "minimum wait ",
+                    options.min_wait_us, " us");
+  }
   constexpr unsigned kDefer = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
   constexpr unsigned kCoop = IORING_SETUP_COOP_TASKRUN;
+  const bool polled = wanted.Uses(Feature::kSqpoll);
   int error = 0;
-  for (unsigned flags :
-       {kDefer | IORING_SETUP_TASKRUN_FLAG, kCoop | IORING_SETUP_TASKRUN_FLAG, 0u}) {
+  for (unsigned flags : {kDefer | IORING_SETUP_TASKRUN_FLAG, kCoop | IORING_SETUP_TASKRUN_FLAG,
+                         polled ? unsigned{IORING_SETUP_SQPOLL} : 0u}) {
+    if (polled && flags != IORING_SETUP_SQPOLL) continue;
+    if ((flags & IORING_SETUP_DEFER_TASKRUN) && !wanted.Uses(Feature::kDeferTaskrun)) continue;
+    if ((flags & kCoop) && !wanted.Uses(Feature::kCoopTaskrun)) continue;
     unsigned submissions = options.submission_entries, completions = options.completion_entries;
     while ((error = TryRing(flags, submissions, completions, ring)) == ENOMEM && submissions > 16) {
       submissions /= 2;
@@ -150,12 +170,35 @@ absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures*
     if (error == 0) {
       features->defer_taskrun = flags & IORING_SETUP_DEFER_TASKRUN;
       features->coop_taskrun = flags & IORING_SETUP_COOP_TASKRUN;
-      features->registered_ring = io_uring_register_ring_fd(ring) == 1;
+      features->sqpoll = flags & IORING_SETUP_SQPOLL;
+      features->registered_ring =
+          wanted.Uses(Feature::kRegisteredRing) && io_uring_register_ring_fd(ring) == 1;
       return absl::OkStatus();
     }
     if (error != EINVAL) break;
   }
   return RefusedStatus(error);
+}
+
+int EnterWithMinimum(io_uring* ring, unsigned wait, __kernel_timespec* timeout,
+                     uint32_t min_wait_us) {
+  io_uring_getevents_arg argument = {};
+  argument.sigmask_sz = _NSIG / 8;
+  argument.pad = min_wait_us;
+  argument.ts = reinterpret_cast<uint64_t>(timeout);
+  // What was prepared becomes the kernel's: __io_uring_flush_sq() of liburing, which has no name
+  // outside of it.
+  io_uring_sq& sq = ring->sq;
+  sq.sqe_head = sq.sqe_tail;
+  io_uring_smp_store_release(sq.ktail, sq.sqe_tail);
+  const unsigned submissions = sq.sqe_tail - io_uring_smp_load_acquire(sq.khead);
+  unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+  if (ring->flags & IORING_SETUP_SQPOLL) {
+    if (IO_URING_READ_ONCE(*sq.kflags) & IORING_SQ_NEED_WAKEUP) flags |= IORING_ENTER_SQ_WAKEUP;
+  }
+  const long result = syscall(SYS_io_uring_enter, ring->ring_fd, submissions, wait, flags,
+                              &argument, sizeof(argument));
+  return result < 0 ? -errno : static_cast<int>(result);
 }
 
 absl::Status ProbeUring() {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <random>
+#include <utility>
 #include <vector>
 
 namespace loadgen {
@@ -17,6 +20,15 @@ class FreeList {
     if (size_ == ring_.size()) Grow();
     const size_t at = head_ + size_++;
     ring_[at < ring_.size() ? at : at - ring_.size()] = slot;
+  }
+
+  // In an order that depends on the seed alone.
+  void Shuffle(uint64_t seed) {
+    std::vector<uint32_t> slots;
+    for (; !empty(); Pop()) slots.push_back(front());
+    std::mt19937_64 random(seed);
+    for (size_t i = slots.size(); i > 1; --i) std::swap(slots[i - 1], slots[random() % i]);
+    for (const uint32_t slot : slots) Push(slot);
   }
 
   void Pop() {

@@ -185,6 +185,7 @@ class Generator {
       NoteFailure(Failure::Kind::kClosed, 0, c, session);
       session.failed = true;
     }
+    if (session.ending) out_.close.Record(Now() - session.since_ns);
     loop.Close(c);
   }
 
@@ -202,6 +203,7 @@ class Generator {
     Session& session = sessions_[c.index];
     session.open ? --open_ : --connecting_;
     if (GiveBackSource(c, session, error)) return;
+    if (error == EADDRNOTAVAIL && !session.open) NoteNoPort();
     if (error != 0 && phase_ != Phase::kDone) {
       out_.errors.by_errno.Add(error);
       if (!session.open) ++out_.errors.connect_failed;
@@ -251,10 +253,12 @@ class Generator {
     bool connecting = false, open = false, begun = false, answered = false, heard = false;
     bool sending = false, failed = false, corrupt = false;
     bool listed = false;  // among the free ones of pacer_
+    bool ending = false;  // our FIN is sent, at since_ns
   };
 
-  static constexpr uint32_t kConnectsInFlight =
-      256;  // no more: a backlog is to fill, not to overflow
+  // No more: a backlog is to fill, not to overflow. All threads together have half of the 4096 that
+  // net.core.somaxconn usually allows.
+  static constexpr uint32_t kConnectsInFlight = 256, kConnectsInFlightOfAll = 2048;
   static constexpr size_t kCorruptionsKept = 8, kFailuresKept = 8;
   static constexpr int64_t kClosingNs = 1'000'000'000, kClosingEachNs = 100'000;
   static constexpr int64_t kGlanceNs = 1'000'000;         // while waiting for other threads
@@ -308,6 +312,7 @@ class Generator {
   int64_t Step(int64_t now) {
     recorder_.Tick(now, open_, loop_.counters().sent_bytes);
     if (!opened_first_) OpenFirst();
+    if (phase_ == Phase::kOpening) CheckOpening(now);
     if (phase_ < Phase::kDraining) CheckStop(now);
     if (phase_ < Phase::kDraining) OpenMore(now);
     if (now >= NextSweep()) Sweep(now);
@@ -348,11 +353,22 @@ class Generator {
     const bool interrupted = shared_.interrupted.load(std::memory_order_relaxed);
     const bool too_many = options_.errors_max > 0 &&
                           load_.errors.load(std::memory_order_relaxed) > options_.errors_max;
-    if (!interrupted && !too_many) return;
+    const bool no_port =
+        options_.stop_without_ports && load_.out_of_ports.load(std::memory_order_relaxed);
+    if (!interrupted && !too_many && !no_port) return;
     out_.interrupted = interrupted;
     out_.too_many_errors = too_many;
     pacer_.EndAt(now);
     EndWindow(now);
+  }
+
+  // Whether no more are to be opened: then those under way have a last time limit.
+  void CheckOpening(int64_t now) {
+    if (stopped_opening_ || !shared_.stop_opening.load(std::memory_order_relaxed)) return;
+    stopped_opening_ = true;
+    to_open_ = 0;
+    reopen_.clear();
+    connect_deadline_ = std::min(connect_deadline_, now + options_.drain_timeout_ns);
   }
 
   int64_t StepWarmup(int64_t now) {
@@ -434,7 +450,7 @@ class Generator {
       shared_.Opened();
     }
     const int64_t start = shared_.start_at.load(std::memory_order_acquire);
-    if (start == 0) return kGlanceNs;
+    if (start == 0) return kGlanceNs * (1 + options_.threads / 8);  // many would only keep it busy
     StartWarmup(start);
     return 0;
   }
@@ -449,6 +465,7 @@ class Generator {
       if (!open_loop_) to_open_ = resting_;
       resting_ = 0;
     }
+    if (options_.workload == Workload::kHold) pacer_.Shuffle(options_.seed + thread_);
     if (open_loop_) {
       pacer_.StartWarmup(start, window_begin_ != 0 ? window_begin_ : kNever);
     } else if (kAsked && !one_each_) {
@@ -529,7 +546,7 @@ class Generator {
     }
     if (open_loop_) pacer_.CountUnsent(now, recorder_);
     SetPhase(Phase::kClosing);
-    closing_deadline_ = now + kClosingNs + kClosingEachNs * open_;
+    closing_deadline_ = now + kClosingNs + kClosingEachNs * open_ * options_.threads;
     if constexpr (kExchange == Exchange::kSink) {  // whose FIN stands for an answer
       closing_deadline_ = std::max(closing_deadline_, drain_deadline_);
     }
@@ -570,7 +587,7 @@ class Generator {
   int64_t NextConnect(int64_t now) const {
     if (phase_ >= Phase::kDraining) return kNever;
     int64_t next = reopen_.empty() ? kNever : reopen_.front();
-    if (to_open_ > 0 && connecting_ < kConnectsInFlight) {
+    if (to_open_ > 0 && connecting_ < connects_max_) {
       next = std::min(next, std::max(now, ConnectDue()));
     }
     return next;
@@ -585,7 +602,7 @@ class Generator {
 
   void OpenMore(int64_t now) {
     for (; !reopen_.empty() && reopen_.front() <= now; reopen_.pop_front()) ++to_open_;
-    for (; to_open_ > 0 && connecting_ < kConnectsInFlight && ConnectDue() <= now; --to_open_) {
+    for (; to_open_ > 0 && connecting_ < connects_max_ && ConnectDue() <= now; --to_open_) {
       if (one_each_ && ByCount()) {  // the connection is the request
         if (budget_ == 0) {
           to_open_ = 0;
@@ -606,6 +623,7 @@ class Generator {
         loop_, options_.at, number,
         {.receive_timestamps = kTimed && every > 0 && (number / options_.threads) % every == 0});
     if (!connection.ok()) {
+      if (sources_.exhausted()) NoteNoPort();
       out_.problem = std::string(connection.status().message());
       ++out_.errors.service;
       CountErrors(1);
@@ -650,6 +668,11 @@ class Generator {
         TrySend(c, session);
       }
     }
+  }
+
+  void NoteNoPort() {
+    out_.out_of_ports = true;
+    load_.out_of_ports.store(true, std::memory_order_relaxed);
   }
 
   // A connection is gone: what takes its place?
@@ -697,7 +720,7 @@ class Generator {
   // Replies came: now the connection can take more requests.
   void GoOn(io::Connection& c, Session& session, uint32_t replies, int64_t now) {
     if (one_each_) {
-      if (kExchange != Exchange::kGreeting && session.in_flight == 0) loop_.Close(c);
+      if (kExchange != Exchange::kGreeting && session.in_flight == 0) EndOne(c, session, now);
       return;
     }
     if (open_loop_) {
@@ -709,6 +732,20 @@ class Generator {
       Owe(session, replies);
     }
     TrySend(c, session);
+  }
+
+  // The one request of the connection is answered.
+  void EndOne(io::Connection& c, Session& session, int64_t now) {
+    switch (options_.ending) {
+      case Ending::kClose:
+        return loop_.Close(c);
+      case Ending::kFin:
+        session.ending = true;
+        session.since_ns = now;
+        return loop_.End(c);
+      case Ending::kReset:
+        return loop_.Abort(c);
+    }
   }
 
   void TrySend(io::Connection& c, Session& session) {
@@ -1011,7 +1048,7 @@ class Generator {
   }
 
   bool ConnectFor(int64_t due) {
-    if (connecting_ >= kConnectsInFlight) return false;
+    if (connecting_ >= connects_max_) return false;
     if (ByCount()) --budget_;
     pacer_.Take();
     const int64_t now = Now();
@@ -1051,6 +1088,8 @@ class Generator {
   const uint32_t connections_;
   uint64_t budget_;  // requests that may still be begun, by count
   const bool open_loop_;
+  const uint32_t connects_max_ =
+      std::clamp(kConnectsInFlightOfAll / options_.threads, 1u, kConnectsInFlight);
   const bool one_each_;   // a connection is there for one request
   const bool messages_;   // the transport keeps them: each request is one
   const bool datagrams_;  // and may lose them
@@ -1066,7 +1105,7 @@ class Generator {
   Meters meters_;
   Loop loop_;
   Phase phase_ = Phase::kOpening;
-  bool opened_first_ = false, waiting_ = false;
+  bool opened_first_ = false, stopped_opening_ = false, waiting_ = false;
   uint32_t to_open_ = 0, connecting_ = 0, open_ = 0, next_number_ = 0;
   uint32_t resting_ = 0;  // one_each_: connections that have had their turn in the opening
   uint32_t unbegun_ = 0;  // connections that have had no request yet

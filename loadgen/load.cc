@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <future>
 
 #include "absl/strings/str_cat.h"
@@ -79,6 +80,7 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
   into->service.Merge(from.service);
   into->connect.Merge(from.connect);
   into->first_byte.Merge(from.first_byte);
+  into->close.Merge(from.close);
   into->lag.Merge(from.lag);
   into->loop_lag.Merge(from.loop_lag);
   into->client_wait.Merge(from.client_wait);
@@ -99,6 +101,7 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
   into->datagrams.doubled += from.datagrams.doubled;
   into->interrupted |= from.interrupted;
   into->too_many_errors |= from.too_many_errors;
+  into->out_of_ports |= from.out_of_ports;
   into->io.Merge(from.io);
 }
 
@@ -138,6 +141,17 @@ void RunThreads(Load::Shared& shared, Load::Class& load,
   }
 }
 
+// On a stream: what a connection's replies fill at once, where their size is known. The replies of
+// many connections wait in a buffer each, and of small ones several share a page.
+uint32_t BufferForReplies(const LoadOptions& options, uint64_t largest) {
+  constexpr uint64_t kLeast = 256;
+  const uint64_t most = options.loop.recv_buffer_bytes;
+  const bool known = options.service != kTextService &&
+                     ExchangeOf(options.service) == services::Exchange::kRequestReply;
+  if (!known || largest * options.depth >= most) return options.loop.recv_buffer_bytes;
+  return static_cast<uint32_t>(std::clamp(std::bit_ceil(largest * options.depth), kLeast, most));
+}
+
 // What the threads of a class can't know before all of them have been asked.
 LoadOptions Suited(LoadOptions options) {
   if (options.service == kTextService) options.message_bytes = options.text.request.size();
@@ -146,11 +160,14 @@ LoadOptions Suited(LoadOptions options) {
     options.connections = static_cast<uint32_t>(options.requests);
   }
   options.threads = std::max(1u, std::min(options.threads, options.connections));
-  if (!options.at.keeps_messages()) return options;
-  constexpr uint64_t kPoolBytes = 64 << 20;  // a message is received whole, or not at all
   io::LoopOptions& loop = options.loop;
   const uint64_t largest =
       std::max<uint64_t>({options.message_bytes, options.sizes.Max(), options.reply_text.size()});
+  if (!options.at.keeps_messages()) {
+    loop.recv_buffer_bytes = BufferForReplies(options, largest);
+    return options;
+  }
+  constexpr uint64_t kPoolBytes = 64 << 20;  // a message is received whole, or not at all
   loop.recv_buffer_bytes =
       static_cast<uint32_t>(std::max<uint64_t>(loop.recv_buffer_bytes, largest));
   loop.recv_buffers =
@@ -283,6 +300,20 @@ absl::Status Load::Start() {
 
 void Load::Interrupt() noexcept {
   shared_->interrupted.store(true);
+  const std::lock_guard lock(shared_->mutex);
+  for (auto& wake : shared_->wakes) wake();
+}
+
+void Load::WaitWhenOpen() noexcept { shared_->gated.store(true); }
+
+bool Load::Opened() const noexcept { return shared_->opening.load() == 0; }
+
+void Load::Go() noexcept {
+  if (shared_->start_at.load() == 0) shared_->StartClock();
+}
+
+void Load::StopOpening() noexcept {
+  if (shared_->stop_opening.exchange(true)) return;
   const std::lock_guard lock(shared_->mutex);
   for (auto& wake : shared_->wakes) wake();
 }

@@ -35,6 +35,13 @@ uint64_t RequestBytesMax(const std::string& service);
 // messages (a Unix socket's depends on net.core.wmem_default); elsewhere any size will do: 0.
 uint64_t MessageBytesMax(const io::Endpoint& at);
 
+// How we end a connection that is there for one request, once it is answered.
+enum class Ending : uint8_t {
+  kClose,  // close(2): the kernel waits for the server's FIN, and keeps the address in TIME_WAIT
+  kFin,    // our FIN, and close(2) when the server's has come: LoadResult::close is that time
+  kReset,  // a reset: no TIME_WAIT
+};
+
 // One class of load: connections that all do the same.
 struct LoadOptions {
   std::string name;  // of the class, where there are several
@@ -63,9 +70,11 @@ struct LoadOptions {
   double connect_rate = 0;                      // connections a second; 0: as fast as it goes
   int64_t reconnect_ns = -1;  // a broken connection is opened again after this; below 0: never
   int64_t drain_timeout_ns = 2'000'000'000;  // for the last replies, at the end
-  int64_t reply_timeout_ns = 0;  // then a request is given up; 0: never. REQUIRED over datagrams
-  int64_t deadline_ns = 0;       // open loop: a request that late isn't sent any more; 0: all are
-  uint64_t errors_max = 0;       // the run ends early beyond so many; 0: it doesn't
+  int64_t reply_timeout_ns = 0;    // then a request is given up; 0: never. REQUIRED over datagrams
+  int64_t deadline_ns = 0;         // open loop: a request that late isn't sent any more; 0: all are
+  Ending ending = Ending::kClose;  // of crr, where the service doesn't close first
+  uint64_t errors_max = 0;         // the run ends early beyond so many; 0: it doesn't
+  bool stop_without_ports = false;  // it ends early when no port is left to connect from
   double loss_max = 0.01;  // over datagrams: the share of requests that may be lost, or doubled
   std::vector<io::Endpoint> sources;  // addresses to connect from; empty: the kernel's choice
   bool spin = false;                  // never sleep: busy polling
@@ -167,6 +176,7 @@ struct LoadResult {
   stats::Histogram connect;     // from connect(2) to an open connection; over the whole run
   stats::Histogram first_byte;  // of each connection, to the first byte: from its first send, or
                                 // from connect(2) where it is there for one request
+  stats::Histogram close;       // Ending::kFin: from our FIN to the server's; over the whole run
   stats::Histogram lag;         // open loop: how late we sent, though a connection was free
   stats::Histogram loop_lag;    // how late a timer of 10 ms was served, in the window
   stats::Histogram client_wait;    // how long replies lay in our kernel, of sampled connections
@@ -187,6 +197,7 @@ struct LoadResult {
   bool silence_may_be_loss = false;  // datagrams by count: nothing is sent again for one lost
   bool interrupted = false;
   bool too_many_errors = false;  // it ended early: LoadOptions::errors_max
+  bool out_of_ports = false;     // a connection had no port left to connect from: EADDRNOTAVAIL
   io::Counters io;               // over the whole run
   std::vector<SeriesRow> series;
 
@@ -214,8 +225,8 @@ struct LoadProgress {
 };
 
 // A run of load: one class, or several at the same time, each with threads of its own, so that what
-// one class has to do never delays the reading of another's replies. Start(), Interrupt(),
-// Collect() and Wait() belong to one thread.
+// one class has to do never delays the reading of another's replies. All but Progress() belong
+// to one thread.
 class Load {
  public:
   explicit Load(std::vector<LoadOptions> classes);
@@ -223,6 +234,14 @@ class Load {
 
   // Starts the threads. Fails where one can't open its loop.
   absl::Status Start();
+  // Before Start(): once all connections are open and answered, none is sent anything until Go().
+  void WaitWhenOpen() noexcept;
+  // Whether that is so: all are open, or those that could be.
+  bool Opened() const noexcept;
+  void Go() noexcept;
+  // No more connections are opened; those that aren't answered when drain_timeout_ns has passed are
+  // not waited for. With the others the run goes on. Safe to call again.
+  void StopOpening() noexcept;
   // What the classes do, after what was asked for was made to fit: no more threads than
   // connections.
   std::vector<LoadOptions> classes() const;

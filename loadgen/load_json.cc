@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/errors.h"
-#include "loadgen/histogram_json.h"
+#include "stats/histogram_json.h"
 
 namespace loadgen {
 namespace {
@@ -56,72 +56,13 @@ Json Failures(const LoadResult& result) {
   return failures;
 }
 
-Json Errors(const LoadResult& result) {
-  const LoadErrors& errors = result.errors;
-  Json by_errno = Json::object();
-  for (int error = 0; error < io::ErrorCounts::kErrnos; ++error) {
-    if (errors.by_errno[error] > 0) by_errno[io::ErrnoSymbol(error)] = errors.by_errno[error];
-  }
-  Json json = {{"total", errors.total()},
-               {"by_errno", by_errno},
-               {"connect_failed", errors.connect_failed},
-               {"connect_timed_out", errors.connect_timed_out},
-               {"closed_by_server", errors.closed_by_server},
-               {"timeouts", errors.timeouts},
-               {"unanswered", errors.unanswered},
-               {"surplus", errors.surplus},
-               {"corrupt_connections", errors.corrupt_connections},
-               {"service", errors.service},
-               {"reconciliation", errors.reconciliation},
-               {"lost_requests", result.lost_requests}};
-  if (!result.problem.empty()) json["problem"] = result.problem;
-  Json corruptions = Json::array();
-  for (const Corruption& corruption : result.corruptions) {
-    corruptions.push_back({{"connection", corruption.connection},
-                           {"offset", corruption.offset},
-                           {"expected", corruption.expected},
-                           {"got", corruption.got}});
-  }
-  json["corruptions"] = corruptions;
-  json["failures"] = Failures(result);
-  return json;
-}
-
-struct NamedPercentile {
-  const char* key;
-  double percentile;
-};
-constexpr NamedPercentile kPercentiles[] = {
-    {"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99_9", 99.9}, {"p99_99", 99.99}};
-
-// Without a single time, its figures are null: 0 ns would be a claim.
-Json Times(const stats::Histogram& times) {
-  Json json = HistogramJson(times);
-  const std::string hdr = json["hdr"].get<std::string>();
-  json.erase("hdr");
-  Json intervals = Json::array();
-  for (const auto& [key, percentile] : kPercentiles) {
-    json[key] = times.count() > 0 ? Json(times.Percentile(percentile)) : Json();
-    const stats::PercentileInterval interval = times.Confidence(percentile);
-    intervals.push_back({{"percentile", percentile},
-                         {"value", json[key]},
-                         {"low", interval.low},
-                         {"high", interval.enough ? Json(interval.high) : Json()},
-                         {"enough", interval.enough},
-                         {"count", times.count()}});
-  }
-  json["intervals_95"] = intervals;
-  json["hdr"] = hdr;
-  return json;
-}
-
 // What the run is about: response times in open loop, else service times.
 Json Latency(const LoadOptions& options, const LoadResult& result) {
   const bool timed = services::HasLatency(ExchangeOf(options.service));
   Json json = {{"kind", !timed                ? Json()
                         : options.open_loop() ? Json("response")
                                               : Json("service")}};
-  json.update(Times(result.latency));
+  json.update(stats::TimesJson(result.latency));
   json["censored"] = result.censored;
   return json;
 }
@@ -207,7 +148,7 @@ Json Client(const LoadOptions& options, const LoadResult& result) {
       {"starved_receives", result.io.starved}};
   if (result.client_sample.count() > 0) {
     json["share_of_latency"] = result.client_wait.Mean() / result.client_sample.Mean();
-    json["wait_ns"] = Times(result.client_wait);
+    json["wait_ns"] = stats::TimesJson(result.client_wait);
   }
   return json;
 }
@@ -219,26 +160,6 @@ Json Others(const Evidence& evidence) {
           {"others_cpus", evidence.others_known ? Json(evidence.others_cpus) : Json()},
           {"others_error_cpus", evidence.others_error_cpus},
           {"steal_share", evidence.steal_share}};
-}
-
-Json Kernel(const Evidence& evidence) {
-  Json counters = Json::array();
-  for (const stats::CounterChange& change : evidence.kernel.changes) {
-    counters.push_back(
-        {{"name", change.name}, {"delta", change.delta}, {"meaning", change.meaning}});
-  }
-  const auto gauges = [](const stats::KernelGauges& g) -> Json {
-    return {{"sockets", g.sockets},
-            {"tcp_sockets", g.tcp_sockets},
-            {"tcp_time_wait", g.tcp_time_wait},
-            {"tcp_orphans", g.tcp_orphans},
-            {"tcp_memory_pages", g.tcp_memory_pages},
-            {"udp_sockets", g.udp_sockets},
-            {"udp_memory_pages", g.udp_memory_pages}};
-  };
-  return {{"counters", counters},
-          {"before", gauges(evidence.kernel.before)},
-          {"after", gauges(evidence.kernel.after)}};
 }
 
 // Where the server was asked.
@@ -298,7 +219,7 @@ Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVe
       {"requests", result.requests},
       {"throughput_rps", result.throughput_rps},
       {"requests_total", result.requests_total},
-      {"errors", Errors(result)},
+      {"errors", ErrorsJson(result)},
       {"connections",
        {{"requested", connections.requested},
         {"opened", connections.opened},
@@ -323,13 +244,13 @@ Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVe
         {"min", options.sizes.Min()}, {"mean", options.sizes.Mean()}, {"max", options.sizes.Max()}};
   }
   if (options.open_loop()) {
-    json["service_ns"] = Times(result.service);
-    json["lag_ns"] = Times(result.lag);
+    json["service_ns"] = stats::TimesJson(result.service);
+    json["lag_ns"] = stats::TimesJson(result.lag);
     json["pace"] = Schedule(options, result);
   }
-  json["connect_ns"] = Times(result.connect);
-  json["first_byte_ns"] = Times(result.first_byte);
-  json["loop_lag_ns"] = Times(result.loop_lag);
+  json["connect_ns"] = stats::TimesJson(result.connect);
+  json["first_byte_ns"] = stats::TimesJson(result.first_byte);
+  json["loop_lag_ns"] = stats::TimesJson(result.loop_lag);
   json["client"] = Client(options, result);
   if (options.at.is_datagram()) {
     json["datagrams"] = {{"lost", result.datagrams.lost},
@@ -350,10 +271,60 @@ Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVe
 
 }  // namespace
 
+Json ErrorsJson(const LoadResult& result) {
+  const LoadErrors& errors = result.errors;
+  Json by_errno = Json::object();
+  for (int error = 0; error < io::ErrorCounts::kErrnos; ++error) {
+    if (errors.by_errno[error] > 0) by_errno[io::ErrnoSymbol(error)] = errors.by_errno[error];
+  }
+  Json json = {{"total", errors.total()},
+               {"by_errno", by_errno},
+               {"connect_failed", errors.connect_failed},
+               {"connect_timed_out", errors.connect_timed_out},
+               {"closed_by_server", errors.closed_by_server},
+               {"timeouts", errors.timeouts},
+               {"unanswered", errors.unanswered},
+               {"surplus", errors.surplus},
+               {"corrupt_connections", errors.corrupt_connections},
+               {"service", errors.service},
+               {"reconciliation", errors.reconciliation},
+               {"lost_requests", result.lost_requests}};
+  if (!result.problem.empty()) json["problem"] = result.problem;
+  Json corruptions = Json::array();
+  for (const Corruption& corruption : result.corruptions) {
+    corruptions.push_back({{"connection", corruption.connection},
+                           {"offset", corruption.offset},
+                           {"expected", corruption.expected},
+                           {"got", corruption.got}});
+  }
+  json["corruptions"] = corruptions;
+  json["failures"] = Failures(result);
+  return json;
+}
+
+Json KernelJson(const stats::KernelDifference& kernel) {
+  Json counters = Json::array();
+  for (const stats::CounterChange& change : kernel.changes) {
+    counters.push_back(
+        {{"name", change.name}, {"delta", change.delta}, {"meaning", change.meaning}});
+  }
+  const auto gauges = [](const stats::KernelGauges& g) -> Json {
+    return {{"sockets", g.sockets},
+            {"tcp_sockets", g.tcp_sockets},
+            {"tcp_time_wait", g.tcp_time_wait},
+            {"tcp_orphans", g.tcp_orphans},
+            {"tcp_memory_pages", g.tcp_memory_pages},
+            {"udp_sockets", g.udp_sockets},
+            {"udp_memory_pages", g.udp_memory_pages}};
+  };
+  return {
+      {"counters", counters}, {"before", gauges(kernel.before)}, {"after", gauges(kernel.after)}};
+}
+
 Json ToJson(const LoadOptions& options, const LoadResult& result, const Evidence& evidence) {
   Json json = ClassJson(options, result, Judge(options, result, evidence));
   json["machine"] = Others(evidence);
-  json["kernel"] = Kernel(evidence);
+  json["kernel"] = KernelJson(evidence.kernel);
   AddReconciliation(evidence, &json);
   return json;
 }
@@ -384,9 +355,14 @@ Json MixToJson(const std::vector<LoadOptions>& classes, const std::vector<LoadRe
     whole.kind = RunKind::kIncomplete;
     whole.reason = "the server counted otherwise";
   }
-  Json json = {{"schema", "ringside.load_mix/1"}, {"version", RINGSIDE_VERSION}, {"valid", valid},
-               {"interrupted", interrupted},      {"verdict", Verdict(whole)},   {"classes", rows},
-               {"machine", Others(evidence)},     {"kernel", Kernel(evidence)}};
+  Json json = {{"schema", "ringside.load_mix/1"},
+               {"version", RINGSIDE_VERSION},
+               {"valid", valid},
+               {"interrupted", interrupted},
+               {"verdict", Verdict(whole)},
+               {"classes", rows},
+               {"machine", Others(evidence)},
+               {"kernel", KernelJson(evidence.kernel)}};
   const LoadResult& first = results.front();
   if (first.server_cpu_ns >= 0) json["server"] = Server(classes.front(), first, requests);
   AddReconciliation(evidence, &json);

@@ -16,4 +16,10 @@ nlohmann::ordered_json ToJson(const LoadOptions& options, const LoadResult& resu
 nlohmann::ordered_json MixToJson(const std::vector<LoadOptions>& classes,
                                  const std::vector<LoadResult>& results, const Evidence& evidence);
 
+// What went wrong: "total", "by_errno" and the other kinds.
+nlohmann::ordered_json ErrorsJson(const LoadResult& result);
+
+// What the kernel counted: "counters", and the gauges "before" and "after".
+nlohmann::ordered_json KernelJson(const stats::KernelDifference& kernel);
+
 }  // namespace loadgen

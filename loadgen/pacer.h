@@ -86,6 +86,9 @@ class Pacer {
     if (free_.empty()) empty_since_ = now_ns;
   }
 
+  // Those that are free now take their turns in an order that chance chose.
+  void Shuffle(uint64_t seed) { free_.Shuffle(seed); }
+
   // The same for connections that are opened for a request each, of which only the number counts.
   uint32_t vacant() const { return vacant_; }
   void AddVacant(uint32_t count, int64_t now_ns) {

@@ -1,6 +1,8 @@
 #include "loadgen/run_verdict.h"
 
 #include <algorithm>
+#include <cmath>
+#include <span>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -176,9 +178,19 @@ class Accuser {
     if (found.too_short) {
       Add("too_short", reason, "measure for longer (-d)");
     } else if (!reason.empty()) {
-      Add("not_settled", reason,
-          "warm up for longer (--warmup auto, --warmup 5s), or see what else runs");
+      Add("not_settled", reason, WarmUpLonger(rates));
     }
+  }
+
+  // The mend where the run's beginning differs from the rest of it, or something else does.
+  std::string WarmUpLonger(std::span<const double> rates) const {
+    const size_t warmup = stats::WarmupEnd(rates);
+    if (warmup == 0) return "see what else runs, or warm up for longer (--warmup auto)";
+    const double share = static_cast<double>(warmup) / static_cast<double>(rates.size());
+    const double seconds =
+        static_cast<double>(options_.warmup_ns) / 1e9 + share * result_.duration_s;
+    return absl::StrFormat("the first %.0f %% of it look like a warm-up: --warmup %.0fs",
+                           share * 100, std::ceil(seconds));
   }
 
   // The rates of the series, of several intervals at a time where one has few requests.

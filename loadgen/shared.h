@@ -44,6 +44,7 @@ struct Load::Class {
   std::vector<Outbox> outboxes;  // of the threads
   Collector collector;
   std::atomic<uint64_t> errors{0};
+  std::atomic<bool> out_of_ports{false};
   std::function<std::string()> prove;  // the service's proof over all threads
 };
 
@@ -55,7 +56,9 @@ struct Load::Shared {
   std::atomic<int64_t> start_at{0};      // when the warm-up begins; 0: not known yet
   std::atomic<int64_t> window_begin{0};  // when measuring begins; 0: not known yet
   std::atomic<uint32_t> running{0};
-  std::atomic<bool> all_open{false};  // every thread has its loop, or has said why not
+  std::atomic<bool> gated{false};         // once all are open, Load::Go() is waited for
+  std::atomic<bool> stop_opening{false};  // Load::StopOpening()
+  std::atomic<bool> all_open{false};      // every thread has its loop, or has said why not
   WarmupWatch warmup;
   io::Waker ended;
   std::vector<std::thread> threads;
@@ -65,7 +68,10 @@ struct Load::Shared {
   // The last thread to have its connections open starts the clock for all. The window's begin is
   // set first: who sees start_at sees it too.
   void Opened() {
-    if (opening.fetch_sub(1) != 1) return;
+    if (opening.fetch_sub(1) == 1 && !gated.load()) StartClock();
+  }
+
+  void StartClock() {
     const int64_t now = Now();
     const LoadOptions& options = classes.front()->options;
     if (!options.warmup_auto) window_begin.store(now + options.warmup_ns);

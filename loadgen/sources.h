@@ -17,12 +17,16 @@ namespace loadgen {
 class Sources {
  public:
   // one_each: connections come and go, and leave their ports in TIME_WAIT, about which the kernel
-  // knows better.
+  // knows better: it picks the ports, and addresses that were given take turns.
   absl::Status Plan(const LoadOptions& options, uint32_t thread, bool one_each, uint64_t random) {
     if (options.at.is_unix()) return absl::OkStatus();
+    if (one_each) {
+      addresses_ = options.sources;
+      return absl::OkStatus();
+    }
     auto ports = ReadLocalPorts();
     if (!ports.ok()) return options.sources.empty() ? absl::OkStatus() : ports.status();
-    const bool pays = !one_each && SourcePlan::Pays(options.connections, 1, *ports);
+    const bool pays = SourcePlan::Pays(options.connections, 1, *ports);
     if (options.sources.empty() && !pays) return absl::OkStatus();
     auto plan = SourcePlan::Make({.sources = options.sources,
                                   .to = options.at,
@@ -36,16 +40,22 @@ class Sources {
   }
 
   bool chosen() const { return plan_.has_value(); }
+  // Whether Connect() failed since no place was left.
+  bool exhausted() const { return exhausted_; }
 
   // Connects, from the next place that nobody else has. Errors as Loop::Connect()'s, and
   // ResourceExhausted where no place is left.
   template <class Loop>
   absl::StatusOr<io::Connection*> Connect(Loop& loop, const io::Endpoint& to, uint64_t tag,
                                           io::ConnectOptions how) {
+    if (!addresses_.empty()) how.from = &addresses_[next_++ % addresses_.size()];
     if (!plan_) return loop.Connect(to, tag, how);
     while (true) {
       const auto source = plan_->Next();
-      if (!source.ok()) return source.status();
+      if (!source.ok()) {
+        exhausted_ = true;
+        return source.status();
+      }
       how.from = &*source;
       const auto connection = loop.Connect(to, tag, how);
       if (connection.ok()) {
@@ -67,6 +77,9 @@ class Sources {
 
  private:
   std::optional<SourcePlan> plan_;
+  bool exhausted_ = false;
+  std::vector<io::Endpoint> addresses_;  // one_each; their ports are 0
+  size_t next_ = 0;
   std::vector<io::Endpoint> by_slot_;
 };
 

@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "report/compare_words.h"
 #include "report/format.h"
 #include "report/text.h"
 
@@ -27,155 +28,195 @@ std::string Right(const std::string& text, size_t width) {
   return std::string(width > Width(text) ? width - Width(text) : 0, ' ') + text;
 }
 
-// A ratio as the difference in percent that it is: 0.953 is "−4.7".
-std::string Percent(double ratio) {
-  const double percent = (ratio - 1) * 100;
-  const int decimals = std::abs(percent) < 9.95 ? 1 : 0;
-  const std::string digits = absl::StrFormat("%.*f", decimals, std::abs(percent));
-  const bool zero = digits.find_first_not_of("0.") == std::string::npos;
-  return absl::StrCat(zero ? "±" : percent < 0 ? "−" : "+", digits);
+// Cells in columns as wide as their widest; the first column, and those of `left`, begin flush.
+class Columns {
+ public:
+  explicit Columns(std::vector<size_t> left) : left_(std::move(left)) {}
+  void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  std::string Text() const {
+    std::vector<size_t> widths;
+    for (const auto& row : rows_) {
+      widths.resize(std::max(widths.size(), row.size()));
+      for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i]));
+    }
+    std::string text;
+    for (const auto& row : rows_) {
+      std::string line;
+      for (size_t i = 0; i < row.size(); ++i) {
+        const bool flush = i == 0 || std::find(left_.begin(), left_.end(), i) != left_.end();
+        absl::StrAppend(&line, i == 0 ? "" : "   ",
+                        flush ? Left(row[i], widths[i]) : Right(row[i], widths[i]));
+      }
+      while (!line.empty() && line.back() == ' ') line.pop_back();
+      text += line + "\n";
+    }
+    return text;
+  }
+
+ private:
+  const std::vector<size_t> left_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// Interval and verdict of a metric in a comparison.
+const Json& Estimate(const Json& scenario, const Json& comparison, const std::string& key) {
+  static const Json none;
+  if (scenario["metric"] == key) return comparison["verdict"];
+  return comparison["metrics"].contains(key) ? comparison["metrics"][key] : none;
 }
 
-std::string Interval(const Json& estimate) {
-  if (estimate["ratio"].is_null()) return "";
-  std::string text = absl::StrCat(Percent(estimate["ratio"].get<double>()), " %");
-  if (!estimate["ratio_low"].is_null() && !estimate["ratio_high"].is_null()) {
-    text = absl::StrCat(Right(text, 8), "  (", Percent(estimate["ratio_low"].get<double>()), " to ",
-                        Percent(estimate["ratio_high"].get<double>()), ")");
+std::string Word(const Json& scenario, const Json& comparison, const std::string& key) {
+  if (scenario["metric"] == key) return VerdictWord(comparison);
+  const Json& estimate = Estimate(scenario, comparison, key);
+  return estimate.is_null() ? "" : estimate["difference"].get<std::string>();
+}
+
+// Two arms: a row a metric.
+std::string PairTable(const Json& result, const Json& scenario) {
+  const Json& comparison = scenario["comparisons"][0];
+  Columns columns({3, 4});
+  columns.Add({scenario["name"], ArmName(result, 0), ArmName(result, 1),
+               absl::StrCat(ArmName(result, 1), " against ", ArmName(result, 0)), ""});
+  for (const std::string& key : ShownMetrics(scenario)) {
+    const auto median = [&](size_t arm) {
+      const Json& medians = scenario["arms"][arm]["medians"];
+      return MetricText(result, key, medians.contains(key) ? medians[key] : Json());
+    };
+    columns.Add({absl::StrCat("  ", MetricLabel(result, scenario, key)), median(0), median(1),
+                 EstimateText(Estimate(scenario, comparison, key)),
+                 Word(scenario, comparison, key)});
+  }
+  return columns.Text();
+}
+
+// More arms: a row an arm, for the gating metric with its interval, the others as differences.
+std::string ArmsTable(const Json& result, const Json& scenario) {
+  const std::string gate = scenario["metric"];
+  std::vector<std::string> others = ShownMetrics(scenario);
+  others.erase(others.begin());
+  std::vector<std::string> head = {scenario["name"], MetricLabel(result, scenario, gate),
+                                   absl::StrCat("against ", ArmName(result, 0)), ""};
+  for (const std::string& key : others) head.push_back(result["metrics"][key]["label"]);
+  Columns columns({2, 3});
+  columns.Add(head);
+  const auto row = [&](size_t arm, const Json* comparison) {
+    const Json& medians = scenario["arms"][arm]["medians"];
+    std::vector<std::string> cells = {
+        absl::StrCat("  ", ArmName(result, arm)), MetricText(result, gate, medians[gate]),
+        comparison == nullptr ? "" : EstimateText((*comparison)["verdict"]),
+        comparison == nullptr ? "" : VerdictWord(*comparison)};
+    for (const std::string& key : others) {
+      const Json& estimate = comparison == nullptr ? Json() : Estimate(scenario, *comparison, key);
+      // What isn't proven to differ is not a number to look at.
+      cells.push_back(comparison == nullptr ? MetricText(result, key, medians[key])
+                      : estimate.is_null()  ? ""
+                      : estimate["difference"] == "none found"
+                          ? "·"
+                          : absl::StrCat(DifferenceText(estimate["ratio"].get<double>()), " %"));
+    }
+    columns.Add(cells);
+  };
+  row(0, nullptr);
+  for (const Json& comparison : scenario["comparisons"]) {
+    row(comparison["arm"].get<size_t>(), &comparison);
+  }
+  return columns.Text();
+}
+
+std::string Notes(const Json& result, const Json& scenario) {
+  std::string text;
+  const std::string voids = VoidText(result, scenario);
+  if (!voids.empty()) absl::StrAppend(&text, "  ", voids, "\n");
+  for (size_t arm = 0; arm < scenario["arms"].size(); ++arm) {
+    const auto bound = scenario["arms"][arm]["generator_bound"].get<uint64_t>();
+    if (bound == 0) continue;
+    absl::StrAppend(&text, "  the load generator was the limit at full speed in ", bound,
+                    bound == 1 ? " round of " : " rounds of ", ArmName(result, arm),
+                    ": its requests/s are the client's\n");
   }
   return text;
 }
 
-std::string Value(const std::string& key, const Json& value) {
-  if (value.is_null()) return "–";
-  const double number = value.get<double>();
-  if (key == "requests_per_s") return FormatCount(static_cast<uint64_t>(std::llround(number)));
-  if (key == "p99_ns") return FormatDuration(static_cast<int64_t>(number));
-  if (key == "server_cpu_us" || key == "client_cpu_us") return absl::StrFormat("%.2f µs", number);
-  return number < 1 ? absl::StrFormat("%.3f", number) : absl::StrFormat("%.2f", number);
+// A sweep: a row a value, the gating metric of each arm.
+std::string SweepTable(const Json& result) {
+  Columns columns({});
+  std::vector<std::string> head = {result["sweep"]["parameter"]};
+  for (size_t arm = 0; arm < result["arms"].size(); ++arm) {
+    head.push_back(ArmName(result, arm));
+    if (arm > 0) head.push_back(absl::StrCat("against ", ArmName(result, 0)));
+  }
+  columns.Add(head);
+  for (const Json& scenario : result["scenarios"]) {
+    const std::string gate = scenario["metric"];
+    std::vector<std::string> cells = {absl::StrCat("  ", scenario["name"].get<std::string>())};
+    for (size_t arm = 0; arm < result["arms"].size(); ++arm) {
+      cells.push_back(MetricText(result, gate, scenario["arms"][arm]["medians"][gate]));
+      if (arm == 0) continue;
+      const Json& comparison = scenario["comparisons"][arm - 1];
+      cells.push_back(absl::StrCat(EstimateText(comparison["verdict"]), "  ",
+                                   Left(VerdictWord(comparison), 16)));
+    }
+    columns.Add(cells);
+  }
+  const Json& first = result["scenarios"][0];
+  return absl::StrCat(MetricLabel(result, first, first["metric"]), ":\n", columns.Text());
 }
 
-std::string Label(const std::string& key, const Json& scenario) {
-  const std::string pace = FormatRate(scenario["pace_rps"].get<double>());
-  if (key == "server_cpu_us") return absl::StrCat("server CPU a request, at ", pace);
-  if (key == "server_syscalls") return absl::StrCat("system calls a request, at ", pace);
-  if (key == "client_cpu_us") return absl::StrCat("client CPU a request, at ", pace);
-  if (key == "requests_per_s") return "requests/s, full speed";
-  return "p99 latency, full speed";
+std::string Title(const Json& result) {
+  std::string title = ArmName(result, 0);
+  if (result["kind"] == "ablation") {
+    title =
+        absl::StrCat("what each feature of ", title, " buys: switched, against all as they are");
+  } else {
+    for (size_t arm = 1; arm < result["arms"].size(); ++arm) {
+      absl::StrAppend(&title, arm == 1 ? " against " : ", ", ArmName(result, arm));
+    }
+  }
+  const std::string service = result["scenarios"][0]["service"];
+  return absl::StrCat(title, "; ", service.empty() ? "" : service + " ", "over ",
+                      TransportText(result),
+                      result["interrupted"].get<bool>() ? "; interrupted" : "");
 }
 
-std::string Noun(const std::string& key, const Json& scenario) {
-  const std::string pace = FormatRate(scenario["pace_rps"].get<double>());
-  if (key == "server_cpu_us") return absl::StrCat("server CPU a request at ", pace);
-  if (key == "server_syscalls") return absl::StrCat("system calls a request at ", pace);
-  if (key == "client_cpu_us") return absl::StrCat("client CPU a request at ", pace);
-  if (key == "requests_per_s") return "requests/s";
-  return "p99 latency";
-}
-
-std::string Unsigned(double ratio) { return absl::StrFormat("%.1f %%", std::abs(ratio - 1) * 100); }
-
-// "io_uring is faster than epoll: 6.2 % less server CPU a request at 100k/s (…)."
-std::string Sentence(const Json& compare, const Json& scenario) {
-  const std::string a = compare["a"]["name"], b = compare["b"]["name"];
-  const Json& verdict = scenario["verdict"];
-  const std::string noun = Noun(compare["metric"], scenario);
-  if (verdict.is_null() || verdict["ratio"].is_null()) {
-    return absl::StrCat("Nothing can be said of ", a, " and ", b, ": no pair of rounds counted.");
-  }
-  const int pairs = verdict["pairs"].get<int>();
-  const std::string margin = absl::StrFormat("%g %%", compare["margin"].get<double>() * 100);
-  const double ratio = verdict["ratio"].get<double>();
-  const std::string name = verdict["verdict"];
-  const bool bounded = !verdict["ratio_low"].is_null() && !verdict["ratio_high"].is_null();
-  const std::string evidence =
-      bounded ? absl::StrFormat("%.1f %% interval %s to %s %%, %d pairs",
-                                verdict["confidence"].get<double>() * 100,
-                                Percent(verdict["ratio_low"].get<double>()),
-                                Percent(verdict["ratio_high"].get<double>()), pairs)
-              : absl::StrCat(pairs, pairs == 1 ? " pair" : " pairs");
-  const std::string difference =
-      absl::StrCat(Unsigned(ratio), ratio < 1 ? " less " : " more ", noun);
-  if (name == "faster" || name == "slower") {
-    return absl::StrCat(b, " is ", name, " than ", a, ": ", difference, " (", evidence, ").");
-  }
-  if (name == "same") {
-    return absl::StrCat(b, " is the same as ", a, " within ", margin, ": ", difference, " (",
-                        evidence, ").");
-  }
-  if (name == "small difference") {
-    return absl::StrCat(b, " differs a little from ", a, ": ", difference, ", and ", margin,
-                        " is within the interval (", evidence, ").");
-  }
-  std::string more;
-  if (verdict["more_pairs"].get<int>() > 0) {
-    more = absl::StrCat(" About ", verdict["more_pairs"].get<int>(),
-                        " more pairs would tell: --budget, --pairs.");
-  }
-  return absl::StrCat("Can't tell whether ", b, " is faster or slower than ", a, " by more than ",
-                      margin, ": ", difference, " (", evidence, ").", more);
-}
-
-std::string Table(const Json& compare, const Json& scenario) {
-  constexpr size_t kLabel = 40, kValue = 12, kDifference = 30;
-  const std::string a = compare["a"]["name"], b = compare["b"]["name"], gate = compare["metric"];
-  std::string text =
-      absl::StrCat(Left(scenario["name"].get<std::string>(), kLabel + 2), Right(a, kValue),
-                   Right(b, kValue), "   ", b, " against ", a, "\n");
-  std::vector<std::string> keys = {gate};
-  for (const auto& item : scenario["medians"].items()) {
-    if (item.key() != gate) keys.push_back(item.key());
-  }
-  for (const std::string& key : keys) {
-    if (!scenario["medians"].contains(key)) continue;
-    const Json& medians = scenario["medians"][key];
-    if (medians["a"].is_null() && medians["b"].is_null()) continue;
-    const bool gating = key == gate;
-    const bool known = gating || scenario["secondary"].contains(key);
-    const Json& estimate = gating  ? scenario["verdict"]
-                           : known ? scenario["secondary"][key]
-                                   : Json();
-    const std::string word = !known ? "" : gating ? estimate["verdict"] : estimate["difference"];
-    std::string line = absl::StrCat("  ", Left(Label(key, scenario), kLabel),
-                                    Right(Value(key, medians["a"]), kValue),
-                                    Right(Value(key, medians["b"]), kValue), "   ",
-                                    Left(known ? Interval(estimate) : "", kDifference), word);
-    while (line.back() == ' ') line.pop_back();
-    text += line + "\n";
-  }
-  const size_t voids = scenario["void_pairs"].size();
-  if (voids > 0) {
-    absl::StrAppend(&text, "  ", voids, voids == 1 ? " pair was" : " pairs were",
-                    " void: ", scenario["void_pairs"].back()["why"].get<std::string>(), "\n");
-  }
-  return text;
-}
-
-// Results of versions that knew only TCP don't name it.
-std::string TransportText(const Json& compare) {
-  const std::string name = compare.value("transport", "tcp");
-  if (name == "tcp") return "loopback TCP";
-  if (name == "udp") return "loopback UDP";
-  if (name == "unix") return "Unix streams";
-  if (name == "seqpacket") return "Unix seqpackets";
-  return "Unix datagrams";
+std::string SelfCheckText(const Json& result) {
+  if (result["self_check"].is_null()) return "";
+  const std::string name = ArmName(result, 0);
+  return result["self_check"]["passed"].get<bool>()
+             ? absl::StrCat("Self-check: ", name, " against itself was the same.\n")
+             : absl::StrCat("Self-check: ", name,
+                            " against itself was not the same everywhere: "
+                            "there nothing else is judged.\n");
 }
 
 }  // namespace
 
-std::string CompareText(const Json& compare) {
-  std::string text =
-      absl::StrCat("\n", compare["a"]["name"].get<std::string>(), " against ",
-                   compare["b"]["name"].get<std::string>(), ", ",
-                   compare["service"].get<std::string>(), " over ", TransportText(compare),
-                   compare["interrupted"].get<bool>() ? ", interrupted" : "", "\n\n");
-  for (const Json& scenario : compare["scenarios"])
-    absl::StrAppend(&text, Table(compare, scenario), "\n");
-  for (const Json& scenario : compare["scenarios"]) {
-    absl::StrAppend(&text, Left(scenario["name"].get<std::string>(), 18),
-                    Sentence(compare, scenario), "\n");
+std::string CompareText(const Json& result) {
+  std::string text = absl::StrCat("\n", Title(result), "\n\n");
+  const Json& scenarios = result["scenarios"];
+  if (scenarios.empty()) return text;
+  if (!result["sweep"].is_null()) {
+    absl::StrAppend(&text, SweepTable(result), "\n");
+  } else {
+    for (const Json& scenario : scenarios) {
+      absl::StrAppend(
+          &text,
+          scenario["arms"].size() == 2 ? PairTable(result, scenario) : ArmsTable(result, scenario),
+          Notes(result, scenario), "\n");
+    }
   }
-  return text;
+  if (result["kind"] == "ablation") return text;
+  size_t width = 0;
+  for (const Json& scenario : scenarios) {
+    width = std::max(width, Width(scenario["name"].get_ref<const std::string&>()));
+  }
+  for (const Json& scenario : scenarios) {
+    for (const Json& comparison : scenario["comparisons"]) {
+      if (IsSelfCheck(result, comparison["arm"])) continue;
+      absl::StrAppend(&text, Left(scenario["name"], width + 3),
+                      VerdictSentence(result, scenario, comparison), "\n");
+    }
+  }
+  return absl::StrCat(text, SelfCheckText(result));
 }
 
 }  // namespace report

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
+#include "stats/histogram.h"
 
 namespace report {
 namespace {
@@ -44,6 +45,18 @@ void AppendRows(const std::vector<Bucket>& buckets, std::string* text) {
 }
 
 }  // namespace
+
+Distribution DistributionOf(const stats::Histogram& histogram) {
+  Distribution distribution;
+  histogram.ForEachBucket([&](int64_t, int64_t highest, uint64_t count) {
+    distribution.buckets.push_back({highest, count});
+  });
+  distribution.mean_ns = histogram.Mean();
+  distribution.stddev_ns = histogram.StdDev();
+  distribution.bucket_count = stats::Histogram::kHdrBucketCount;
+  distribution.sub_bucket_count = stats::Histogram::kHdrSubBucketCount;
+  return distribution;
+}
 
 std::string HgrmText(const Distribution& distribution) {
   std::string text = absl::StrFormat("%12s %14s %10s %14s\n\n", "Value", "Percentile", "TotalCount",

@@ -4,6 +4,10 @@
 #include <string>
 #include <vector>
 
+namespace stats {
+class Histogram;
+}
+
 namespace report {
 
 // A non-empty bucket of a histogram of latencies.
@@ -20,6 +24,9 @@ struct Distribution {
   int bucket_count = 0;      // of the layout, as HdrHistogram counts them
   int sub_bucket_count = 0;  // likewise
 };
+
+// What HgrmText() needs of a histogram.
+Distribution DistributionOf(const stats::Histogram& histogram);
 
 // A percentile distribution file (.hgrm), as HdrHistogram's plotters read it: the text that
 // outputPercentileDistribution() of its Java implementation prints with 5 ticks per half distance,

@@ -16,6 +16,8 @@ std::string StatusText(const Json& status);  // "ringside.serve/1", event "statu
 std::string LoadText(const Json& load);      // "ringside.load/1"
 std::string MixText(const Json& mix);        // "ringside.load_mix/1"
 std::string LoadFailure(const Json& load);   // one sentence on why such a run isn't valid
-std::string CompareText(const Json& compare);  // "ringside.compare/1"
+std::string CompareText(const Json& compare);  // "ringside.compare/2"
+std::string DoctorText(const Json& doctor);    // "ringside.doctor/1"
+std::string ProbeText(const Json& probe);      // "ringside.probe/1"
 
 }  // namespace report

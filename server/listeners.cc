@@ -67,16 +67,24 @@ absl::Status ApplyUnixAccess(const UnixAccess& access, ListenerSockets* listener
   return access.ApplyTo(path);
 }
 
+// Whether all threads accept from the same sockets. Unix has no SO_REUSEPORT. With it a thread
+// whose table of direct descriptors is full would keep, in the backlog of its socket, whoever the
+// kernel's hash assigns to it; from a common one those take who have room.
+bool IsShared(const ServerOptions& options, const io::Endpoint& at) {
+  return at.is_unix() || (options.loop.direct_accepts != 0 && !at.is_datagram());
+}
+
 absl::Status OpenSockets(const ServerOptions& options, Filters& filters,
                          ListenerSockets* listener) {
   const io::Endpoint& asked = listener->spec.at;
-  const bool shares = options.threads > 1 && !asked.is_unix();  // by SO_REUSEPORT
+  const bool shared = IsShared(options, asked);
+  const bool shares = options.threads > 1 && !shared;  // the port, by SO_REUSEPORT
   if (shares) {
     const absl::Status unused = io::CheckUnused(asked);
     if (!unused.ok()) return unused;
   }
   listener->at = asked;
-  const uint32_t count = asked.is_unix() ? 1 : options.threads;
+  const uint32_t count = shared ? 1 : options.threads;
   for (uint32_t i = 0; i < count; ++i) {
     // The first finds the port where port 0 was asked for.
     auto fd = io::OpenListener(listener->at, {.backlog = options.backlog, .reuse_port = shares},
@@ -179,7 +187,9 @@ absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(
     return mine.back().fd >= 0;
   };
   bool enough = true;
-  if (sockets.size() < threads) {
+  if (IsShared(options, at)) {
+    for (const UniqueFd& socket : sockets) enough = enough && add(socket, threads > 1);
+  } else if (sockets.size() < threads) {
     // Fewer sockets than threads: some threads share one.
     const size_t which = thread % sockets.size();
     enough = add(sockets[which], sockets.size() + which < threads);

@@ -36,13 +36,13 @@ struct ListenerSockets {
 // What a socket is called on its way to a successor: "echo=127.0.0.1:9999".
 std::string TakeoverLabel(const ListenSpec& spec);
 
-// Opens the sockets of `options.listeners`: for TCP and UDP one a thread, for Unix one. Those of
-// `inherited` whose label says that they are the same are adopted instead, and the others closed;
-// where the service manager passed any (`activated`), they are all there are, each with the service
-// of its name, or the first listener's. Each IP socket gets the access list as a filter before it
-// is bound, as far as the kernel allows; if it doesn't, `warnings` says so. Errors: as of
-// io::OpenListener(), UnixAccess::ApplyTo(); InvalidArgument for an activated socket that can't be
-// served on.
+// Opens the sockets of `options.listeners`: for TCP and UDP one a thread, for Unix, and for TCP
+// with direct descriptors, one. Those of `inherited` whose label says that they are the same are
+// adopted instead, and the others closed; where the service manager passed any (`activated`), they
+// are all there are, each with the service of its name, or the first listener's. Each IP socket
+// gets the access list as a filter before it is bound, as far as the kernel allows; if it doesn't,
+// `warnings` says so. Errors: as of io::OpenListener(), UnixAccess::ApplyTo(); InvalidArgument for
+// an activated socket that can't be served on.
 absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(const ServerOptions& options,
                                                            std::vector<PassedSocket> inherited,
                                                            std::vector<ActivatedSocket> activated,

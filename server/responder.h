@@ -84,11 +84,12 @@ class Responder {
   // --- the loop's callbacks ---------------------------------------------------------------------
 
   template <class L>
-  bool OnAccept(L&, int fd, uint64_t tag) noexcept {
-    const Common::Listener& listener = common_.listeners[tag];
-    if (listener.filtered) SocketFilter::Detach(fd);
+  bool OnAccept(L&, const io::Arrival& arrival) noexcept {
+    const Common::Listener& listener = common_.listeners[arrival.tag];
     arriving_source_ = {};
-    return listener.at.is_unix() ? AdmitProcess(fd) : AdmitAddress(fd);
+    if (arrival.peer != nullptr) return AdmitAddress(arrival.peer, arrival.peer_size);
+    if (listener.filtered) SocketFilter::Detach(arrival.fd);
+    return listener.at.is_unix() ? AdmitProcess(arrival.fd) : AdmitAddress(arrival.fd);
   }
 
   template <class L>
@@ -259,6 +260,10 @@ class Responder {
     socklen_t size = sizeof(storage);
     auto* peer = reinterpret_cast<sockaddr*>(&storage);
     if (getpeername(fd, peer, &size) != 0) return false;  // it is gone already (ENOTCONN)
+    return AdmitAddress(peer, size);
+  }
+
+  bool AdmitAddress(const sockaddr* peer, socklen_t size) {
     if (!common_.options.access.Allows(peer)) {
       ++refusals_.denied;
       return false;

@@ -38,6 +38,7 @@ struct ServerOptions {
   services::ServiceOptions service;
   // connections_max and the rest are of each thread.
   io::LoopOptions loop;
+  bool busy_poll = false;               // never sleep
   uint32_t connections_per_source = 0;  // over all threads; 0: any number
   io::Nanos idle_timeout{0};            // nothing came or left for so long; 0: never
   io::Nanos stall_timeout{0};           // bytes wait, and the peer took none; 0: never
@@ -98,7 +99,8 @@ struct OpenedListener {
 };
 
 // A server: an event loop for each thread, and on it a socket of each listener. TCP and UDP have a
-// SO_REUSEPORT socket a thread; Unix sockets are shared by all threads.
+// SO_REUSEPORT socket a thread; Unix sockets are shared by all threads, and those of TCP where
+// accepted connections take direct descriptors.
 //
 // Its life: Open() -> [drop privileges] -> Start() -> [finish a takeover] -> Serve() -> Drain() or
 // Retire() -> Wait(). All belong to one thread.

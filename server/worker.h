@@ -100,6 +100,7 @@ class Worker {
       : common_(common),
         control_(control),
         thread_(thread),
+        busy_poll_(common.options.busy_poll),
         responder_(common, thread),
         loop_(responder_, common.options.loop) {}
 
@@ -145,7 +146,7 @@ class Worker {
     if (next != Responder::kNever) {
       timeout = std::min(timeout, io::Nanos(std::max<int64_t>(0, next - Responder::Now())));
     }
-    const absl::Status status = loop_.RunOnce(timeout);
+    const absl::Status status = loop_.RunOnce(busy_poll_ ? io::Nanos::zero() : timeout);
     if (responder_.NextTick() != Responder::kNever) {
       const int64_t now = Responder::Now();
       if (now >= responder_.NextTick()) responder_.Tick(loop_, now);
@@ -156,7 +157,8 @@ class Worker {
   ServerSummary Summary() const {
     ServerSummary summary;
     summary.io = loop_.counters();
-    if constexpr (requires { loop_.features(); }) summary.features = loop_.features().ToString();
+    summary.features = loop_.features().ToString();
+    if (busy_poll_) summary.features += ", busy poll";
     summary.requests = responder_.requests();
     summary.refusals = responder_.refusals();
     summary.open = loop_.connections();
@@ -200,6 +202,7 @@ class Worker {
   Common& common_;
   Control& control_;
   const uint32_t thread_;
+  const bool busy_poll_;
   Responder responder_;
   Loop loop_;
   uint64_t reported_ = 0;

@@ -2,22 +2,26 @@
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <limits>
+#include <optional>
 #include <set>
-#include <sstream>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+
+#include "stats/cgroups.h"
+#include "stats/text_files.h"
 
 namespace stats {
 namespace {
@@ -26,32 +30,9 @@ using Items = std::vector<std::pair<std::string, std::string>>;
 
 constexpr char kUnknown[] = "unknown";
 
-// A file's first line with runs of blanks made one; empty if there is none.
-std::string FirstLine(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  std::istringstream words(line);
-  std::string joined;
-  for (std::string word; words >> word;) joined += (joined.empty() ? "" : " ") + word;
-  return joined;
-}
-
 std::string OrUnknown(std::string value) { return value.empty() ? kUnknown : value; }
 
 std::string LineOrUnknown(const std::string& path) { return OrUnknown(FirstLine(path)); }
-
-// The names in a folder, sorted; none if it can't be read.
-std::vector<std::string> Names(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
-       it.increment(error)) {
-    names.push_back(it->path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 // Is it `prefix` with a number behind?
 bool IsNumbered(const std::string& name, const std::string& prefix) {
@@ -63,27 +44,13 @@ std::string Join(const std::string& joined, const std::string& part) {
   return joined.empty() ? part : joined + ", " + part;
 }
 
-// The value of the first "key : value" (/proc/cpuinfo, /proc/meminfo) or key=value (os-release).
-std::string Field(const std::string& path, const std::string& key, char separator) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const size_t at = line.find(separator);
-    if (at == std::string::npos || !line.starts_with(key)) continue;
-    if (line.find_first_not_of(" \t", key.size()) != at) continue;
-    const size_t first = line.find_first_not_of(" \t\"", at + 1);
-    if (first == std::string::npos) return "";
-    return line.substr(first, line.find_last_not_of(" \t\"") + 1 - first);
-  }
-  return "";
-}
-
 std::string CpuModel(const std::string& root) {
   const std::string cpuinfo = root + "/proc/cpuinfo";
-  if (std::string model = Field(cpuinfo, "model name", ':'); !model.empty()) return model;
+  if (std::string model = FieldOf(cpuinfo, "model name", ':'); !model.empty()) return model;
   // 64-bit ARM gives numbers only.
-  const std::string implementer = Field(cpuinfo, "CPU implementer", ':');
+  const std::string implementer = FieldOf(cpuinfo, "CPU implementer", ':');
   if (implementer.empty()) return kUnknown;
-  return "implementer " + implementer + " part " + Field(cpuinfo, "CPU part", ':');
+  return "implementer " + implementer + " part " + FieldOf(cpuinfo, "CPU part", ':');
 }
 
 std::string CpusAllowed() {
@@ -95,7 +62,7 @@ std::string CpusAllowed() {
 std::string Caches(const std::string& root) {
   const std::string folder = root + "/sys/devices/system/cpu/cpu0/cache/";
   std::string caches;
-  for (const std::string& name : Names(folder)) {
+  for (const std::string& name : NamesIn(folder)) {
     if (!IsNumbered(name, "index")) continue;
     const std::string type = FirstLine(folder + name + "/type");
     const char* suffix = type == "Data" ? "d" : type == "Instruction" ? "i" : "";
@@ -108,7 +75,7 @@ std::string Caches(const std::string& root) {
 std::string Governors(const std::string& root) {
   const std::string folder = root + "/sys/devices/system/cpu/";
   std::set<std::string> governors;
-  for (const std::string& name : Names(folder)) {
+  for (const std::string& name : NamesIn(folder)) {
     if (!IsNumbered(name, "cpu")) continue;
     const std::string governor = FirstLine(folder + name + "/cpufreq/scaling_governor");
     if (!governor.empty()) governors.insert(governor);
@@ -121,7 +88,7 @@ std::string Governors(const std::string& root) {
 // Names the weaknesses that this CPU has: "mitigated: spectre_v1, spectre_v2; vulnerable: tsa".
 std::string Mitigations(const std::string& root) {
   const std::string folder = root + "/sys/devices/system/cpu/vulnerabilities/";
-  const std::vector<std::string> names = Names(folder);
+  const std::vector<std::string> names = NamesIn(folder);
   std::string mitigated, vulnerable, unclear;
   for (const std::string& name : names) {
     const std::string state = FirstLine(folder + name);
@@ -160,7 +127,7 @@ std::string HypervisorSignature() {
 
 std::string Virtualisation(const std::string& root) {
   if (std::string type = FirstLine(root + "/sys/hypervisor/type"); !type.empty()) return type;
-  const std::string flags = Field(root + "/proc/cpuinfo", "flags", ':');
+  const std::string flags = FieldOf(root + "/proc/cpuinfo", "flags", ':');
   if (flags.empty()) return kUnknown;  // Not an x86: "product" may tell.
   if ((" " + flags + " ").find(" hypervisor ") == std::string::npos) return "none";
   const std::string signature = HypervisorSignature();
@@ -174,13 +141,13 @@ std::string Product(const std::string& root) {
 }
 
 std::string MemoryBytes(const std::string& root) {
-  const std::string kibibytes = Field(root + "/proc/meminfo", "MemTotal", ':');
+  const std::string kibibytes = FieldOf(root + "/proc/meminfo", "MemTotal", ':');
   if (kibibytes.empty()) return kUnknown;
   return std::to_string(std::strtoull(kibibytes.c_str(), nullptr, 10) * 1024);
 }
 
 std::string NumaNodes(const std::string& root) {
-  const std::vector<std::string> names = Names(root + "/sys/devices/system/node");
+  const std::vector<std::string> names = NamesIn(root + "/sys/devices/system/node");
   const auto nodes = std::ranges::count_if(
       names, [](const std::string& name) { return IsNumbered(name, "node"); });
   return nodes == 0 ? kUnknown : std::to_string(nodes);
@@ -191,40 +158,35 @@ std::string Smt(const std::string& root) {
   return active == "1" ? "on" : active == "0" ? "off" : kUnknown;
 }
 
-std::string Container(const std::string& root) {
+// What it costs to enter the kernel and come back, in ns: the least of some batches' means, since
+// whatever else happens only adds to it. getppid(2) does next to nothing there.
+std::string SystemCallNs() {
+  constexpr int kBatches = 8, kCalls = 64;
+  auto least = std::chrono::nanoseconds::max();
+  for (int batch = 0; batch < kBatches; ++batch) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int call = 0; call < kCalls; ++call) syscall(SYS_getppid);
+    least = std::min<std::chrono::nanoseconds>(least, std::chrono::steady_clock::now() - start);
+  }
+  return std::to_string(least.count() / kCalls);
+}
+
+// What container this is, and what shows it.
+struct ContainerSign {
+  std::string name = "none", evidence = "none";
+};
+
+ContainerSign FindContainer(const std::string& root) {
   std::error_code error;
-  if (std::getenv("KUBERNETES_SERVICE_HOST") != nullptr) return "kubernetes";
-  if (std::filesystem::exists(root + "/.dockerenv", error)) return "docker";
-  if (std::filesystem::exists(root + "/run/.containerenv", error)) return "podman";
+  const auto exists = [&](const char* path) { return std::filesystem::exists(root + path, error); };
+  if (std::getenv("KUBERNETES_SERVICE_HOST") != nullptr) {
+    return {"kubernetes", "KUBERNETES_SERVICE_HOST in the environment"};
+  }
+  if (exists("/.dockerenv")) return {"docker", "/.dockerenv"};
+  if (exists("/run/.containerenv")) return {"podman", "/run/.containerenv"};
   const std::string named = FirstLine(root + "/run/systemd/container");
-  return named.empty() ? "none" : named;
-}
-
-// This process's path in the unified hierarchy (cgroups(7)): the line "0::/path".
-std::string CgroupPath(const std::string& root) {
-  std::ifstream file(root + "/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("0::/")) return line.substr(3);
-  }
-  return "/";
-}
-
-// Version 1's separate hierarchies aren't read.
-bool HasUnifiedCgroups(const std::string& root) {
-  std::error_code error;
-  return std::filesystem::exists(root + "/sys/fs/cgroup/cgroup.controllers", error);
-}
-
-// A limit set on any group above ours holds for us too. `parse` turns a file's line into a limit.
-template <class Parse>
-double TightestLimit(const std::string& root, const std::string& file, Parse parse) {
-  double limit = std::numeric_limits<double>::infinity();
-  for (std::string path = CgroupPath(root);;) {
-    const std::string line = FirstLine(root + "/sys/fs/cgroup" + path + "/" + file);
-    if (!line.empty() && !line.starts_with("max")) limit = std::min(limit, parse(line));
-    if (path.size() <= 1) return limit;
-    path.resize(std::max<size_t>(path.rfind('/'), 1));
-  }
+  if (!named.empty()) return {named, "/run/systemd/container"};
+  return {};
 }
 
 std::string LimitText(double limit, const char* format) {
@@ -234,22 +196,13 @@ std::string LimitText(double limit, const char* format) {
   return text;
 }
 
-std::string CgroupCpus(const std::string& root) {
-  if (!HasUnifiedCgroups(root)) return kUnknown;
-  const double cpus = TightestLimit(root, "cpu.max", [](const std::string& line) {
-    double quota = 0, period = 0;
-    std::istringstream(line) >> quota >> period;
-    return period > 0 ? quota / period : std::numeric_limits<double>::infinity();
-  });
-  return LimitText(cpus, "%.2f");
+std::string CpusText(std::optional<double> cpus) {
+  return cpus ? LimitText(*cpus, "%.2f") : kUnknown;
 }
 
-std::string CgroupMemory(const std::string& root) {
-  if (!HasUnifiedCgroups(root)) return kUnknown;
-  const double bytes = TightestLimit(root, "memory.max", [](const std::string& line) {
-    return std::strtod(line.c_str(), nullptr);
-  });
-  return LimitText(bytes, "%.0f");
+std::string BytesText(std::optional<uint64_t> bytes) {
+  if (!bytes) return kUnknown;
+  return *bytes == kUnlimited ? "unlimited" : std::to_string(*bytes);
 }
 
 std::string RlimitText(rlim_t limit) {
@@ -279,15 +232,18 @@ Items Machine(const std::string& root, const utsname& system) {
       {"clock_source",
        LineOrUnknown(root + "/sys/devices/system/clocksource/clocksource0/current_clocksource")},
       {"mitigations", Mitigations(root)},
+      {"system_call_ns", SystemCallNs()},
   };
 }
 
 Items System(const std::string& root, const utsname& system) {
+  const ContainerSign container = FindContainer(root);
   return {
-      {"os", OrUnknown(Field(root + "/etc/os-release", "PRETTY_NAME", '='))},
+      {"os", OrUnknown(FieldOf(root + "/etc/os-release", "PRETTY_NAME", '='))},
       {"kernel_release", system.release},
       {"kernel_version", system.version},
-      {"container", Container(root)},
+      {"container", container.name},
+      {"container_evidence", container.evidence},
   };
 }
 
@@ -295,8 +251,8 @@ Items Limits(const std::string& root) {
   Items items;
   AppendRlimit(items, "nofile", RLIMIT_NOFILE);
   AppendRlimit(items, "memlock", RLIMIT_MEMLOCK);
-  items.emplace_back("cgroup_cpus", CgroupCpus(root));
-  items.emplace_back("cgroup_memory_bytes", CgroupMemory(root));
+  items.emplace_back("cgroup_cpus", CpusText(CgroupCpus(root)));
+  items.emplace_back("cgroup_memory_bytes", BytesText(CgroupMemory(root).max));
   return items;
 }
 
@@ -325,11 +281,7 @@ Items Sysctls(const std::string& root) {
       "vm.overcommit_memory",
   };
   Items items;
-  for (const std::string name : kNames) {
-    std::string path = name;
-    std::ranges::replace(path, '.', '/');
-    items.emplace_back(name, LineOrUnknown(root + "/proc/sys/" + path));
-  }
+  for (const char* name : kNames) items.emplace_back(name, LineOrUnknown(SysctlPath(root, name)));
   return items;
 }
 

@@ -1,7 +1,6 @@
 #include "stats/server_finder.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
@@ -13,18 +12,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "stats/proc_file.h"
 #include "stats/socket_diag.h"
+#include "stats/socket_holders.h"
 #include "stats/unix_name.h"
 
 namespace stats {
@@ -230,92 +226,32 @@ absl::StatusOr<Sockets> UnixListeners(const sockaddr_storage& address, socklen_t
 
 // ---- processes ----------------------------------------------------------------------------------
 
-struct CloseFolder {
-  void operator()(DIR* folder) const { closedir(folder); }
-};
-using Folder = std::unique_ptr<DIR, CloseFolder>;
-
-struct Scan {
-  std::set<uint32_t> inodes;  // wanted
-  std::vector<pid_t> holders;
-  size_t descriptors = 0;  // looked at
-  bool denied = false;     // There were processes that may not be looked into.
-};
-
-// The inode in "socket:[123]"; nothing of other links.
-std::optional<uint32_t> SocketInode(std::string_view link) {
-  constexpr std::string_view kPrefix = "socket:[";
-  if (!link.starts_with(kPrefix) || !link.ends_with(']')) return std::nullopt;
-  return ParseNumber<uint32_t>(link.substr(kPrefix.size(), link.size() - kPrefix.size() - 1));
-}
-
-// Looks through the descriptors of one process, until one is wanted.
-absl::Status LookInto(pid_t pid, Scan* scan) {
-  const Folder folder(opendir(absl::StrCat("/proc/", pid, "/fd").c_str()));
-  if (folder == nullptr) {
-    const int error = errno;
-    if (error == EMFILE || error == ENFILE || error == ENOMEM) return OutOfDescriptors(error);
-    scan->denied |= error == EACCES || error == EPERM;
-    return absl::OkStatus();  // or it has ended: ENOENT, ESRCH
-  }
-  while (const dirent* entry = readdir(folder.get())) {
-    char link[32];  // Longer ones are no sockets'.
-    const ssize_t length = readlinkat(dirfd(folder.get()), entry->d_name, link, sizeof(link));
-    if (length < 0) {
-      scan->denied |= errno == EACCES || errno == EPERM;
-      continue;  // "." and "..", or closed meanwhile
-    }
-    if (++scan->descriptors > kDescriptorsMax) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the processes of this machine have more than ", kDescriptorsMax,
-                       " descriptors: too many to find a server by"));
-    }
-    const auto inode = SocketInode({link, static_cast<size_t>(length)});
-    if (!inode || !scan->inodes.contains(*inode)) continue;
-    scan->holders.push_back(pid);
-    return absl::OkStatus();
-  }
-  return absl::OkStatus();
-}
-
-absl::Status LookIntoAll(Scan* scan) {
-  const Folder folder(opendir("/proc"));
-  if (folder == nullptr) {
-    const int error = errno;
-    if (error == ENOENT) return absl::UnavailableError("/proc is not mounted: no process is seen");
-    if (error == EACCES) return absl::PermissionDeniedError("this process may not read /proc");
-    return OutOfDescriptors(error);
-  }
-  while (const dirent* entry = readdir(folder.get())) {
-    const auto pid = ParseNumber<pid_t>(entry->d_name);
-    if (!pid) continue;
-    if (const absl::Status looked = LookInto(*pid, scan); !looked.ok()) return looked;
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::vector<pid_t>> Holders(const Sockets& sockets) {
-  Scan scan;
+  std::set<uint32_t> inodes;
   for (const SocketInfo& info : sockets) {
-    if (info.inode != 0) scan.inodes.insert(info.inode);  // 0: its process has just closed it
+    if (info.inode != 0) inodes.insert(info.inode);  // 0: its process has just closed it
   }
-  if (scan.inodes.empty()) return scan.holders;
-  if (const absl::Status looked = LookIntoAll(&scan); !looked.ok()) return looked;
+  std::vector<pid_t> pids;
+  if (inodes.empty()) return pids;
+  const absl::StatusOr<SocketHolders> found = FindSocketHolders(inodes);
+  if (!found.ok()) return found.status();
+  for (const SocketHolder& holder : found->holders) pids.push_back(holder.pid);
   const SocketInfo& first = sockets.front();
-  if (scan.holders.empty() && scan.denied) {
+  if (pids.empty() && found->denied) {
     return absl::PermissionDeniedError(absl::StrCat(
         "the socket at ", first.local, " is of user ", first.uid,
         ", and is held by a process that can't be seen: this one may not look into processes of "
         "other users, nor into more privileged ones (/proc/PID/fd); run as that user or as root"));
   }
-  if (scan.holders.empty()) {
+  if (pids.empty()) {
     return absl::NotFoundError(absl::StrCat(
         "the socket at ", first.local,
         " is held by no process that can be seen: io_uring may hold "
         "it as a direct descriptor, or a process of another PID namespace or hidden by hidepid="));
   }
-  std::ranges::sort(scan.holders);
-  return scan.holders;
+  std::ranges::sort(pids);
+  pids.erase(std::unique(pids.begin(), pids.end()), pids.end());
+  return pids;
 }
 
 }  // namespace

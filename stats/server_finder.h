@@ -31,10 +31,9 @@ namespace stats {
 // Errors: InvalidArgument (says what of the address is wrong); PermissionDenied where the socket is
 // there, and only processes that may not be looked into can hold it; NotFound where it is there and
 // no process that is visible holds it; ResourceExhausted (descriptors, memory, more than
-// kDescriptorsMax descriptors on the machine); those of Listeners() in stats/socket_diag.h.
-// Sources: sock_diag(7), proc_pid_fd(5), net/ipv4/inet_hashtables.c (compute_score(), Linux 6.12).
+// kDescriptorsMax descriptors on the machine: stats/socket_holders.h); those of Listeners() in
+// stats/socket_diag.h. Sources: sock_diag(7), proc_pid_fd(5), net/ipv4/inet_hashtables.c
+// (compute_score(), Linux 6.12).
 absl::StatusOr<std::vector<pid_t>> FindListeners(const sockaddr* address, socklen_t size, int type);
-
-inline constexpr size_t kDescriptorsMax = 4'000'000;
 
 }  // namespace stats

@@ -125,14 +125,6 @@ TcpSample SampleTcp(std::span<const int> fds) {
   return sample;
 }
 
-double BusyShare(const TcpSample& before, const TcpSample& after, int64_t elapsed_ns) {
-  const size_t sockets = std::max(before.sockets, after.sockets);
-  if (!before.busy_us || !after.busy_us || elapsed_ns <= 0 || sockets == 0) return 0;
-  const double busy_us = static_cast<double>(*after.busy_us) - static_cast<double>(*before.busy_us);
-  const double whole_us = static_cast<double>(elapsed_ns) / 1e3 * static_cast<double>(sockets);
-  return std::clamp(busy_us / whole_us, 0.0, 1.0);
-}
-
 namespace internal {
 
 TcpSample Aggregate(std::span<const TcpInfo> infos) {

@@ -55,10 +55,6 @@ struct TcpSample {
 // than a us together. Of an MPTCP socket its first subflow is meant, where the kernel gives it.
 TcpSample SampleTcp(std::span<const int> fds);
 
-// How busy the connections were between two samples of the same ones, 0 to 1: 1 when all of them
-// had data under way all the time. 0 where the kernel doesn't tell or no time has passed.
-double BusyShare(const TcpSample& before, const TcpSample& after, int64_t elapsed_ns);
-
 // For tests.
 namespace internal {
 

@@ -29,6 +29,9 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"UnknownServeFlag", {"serve", "--thread", "2"}, "did you mean --threads"},
         Bad{"NoConnections", {"load", "-c", "0"}, "-c: 0 is out of range"},
         Bad{"NegativeConnections", {"load", "-c", "-5"}, "-5 is negative"},
+        Bad{"DoctorOfNothing", {"doctor", "--connections", "0"}, "0 is out of range"},
+        Bad{"DoctorOfBytes", {"doctor", "--connections", "5B"}, "unknown unit 'B'"},
+        Bad{"UnknownDoctorFlag", {"doctor", "--conections", "5"}, "did you mean --connections"},
         Bad{"NoSize", {"load", "-s", "0"}, "-s"},
         Bad{"HugeSize", {"load", "-s", "99999999999999999999GiB"}, "too large"},
         Bad{"HugeConnections", {"load", "-c", "18446744073709551616"}, "too large"},
@@ -71,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 TEST(Help, IsThereForEachCommand) {
-  for (const char* command : {"serve", "load", "compare"}) {
+  for (const char* command : {"serve", "load", "compare", "probe", "doctor", "report"}) {
     const Ended ended = Ringside({command, "--help"});
     EXPECT_EQ(ended.exit_code, 0);
     EXPECT_NE(ended.out.find(std::string("Usage: ringside ") + command), std::string::npos);

@@ -88,7 +88,11 @@ bool Holds(const Words& words, const std::string& word) {
 // The long flags in a command's help.
 std::set<std::string> FlagsOf(const std::string& command) {
   std::set<std::string> flags;
-  for (const std::string& line : Lines(Ringside({command, "--help"}).out)) {
+  const size_t space = command.find(' ');
+  const Words words = space == std::string::npos
+                          ? Words{command, "--help"}
+                          : Words{command.substr(0, space), command.substr(space + 1), "--help"};
+  for (const std::string& line : Lines(Ringside(words).out)) {
     const size_t at = line.find("--");
     if (line.rfind("  -", 0) != 0 && line.rfind("      --", 0) != 0) continue;
     flags.insert(line.substr(at, line.find_first_of(" \n", at) - at));
@@ -97,7 +101,8 @@ std::set<std::string> FlagsOf(const std::string& command) {
   return flags;
 }
 
-constexpr const char* kCommands[] = {"serve", "load", "compare", "completion"};
+constexpr const char* kCommands[] = {"serve",  "load",   "compare",   "probe",
+                                     "doctor", "report", "completion"};
 
 TEST(BashCompletion, IsAcceptedByBash) {
   const Ended ended = RunToEnd({"bash", "-n", "-c", Script("bash")});
@@ -108,8 +113,8 @@ TEST(BashCompletion, IsAcceptedByBash) {
 TEST(BashCompletion, OffersCommands) {
   EXPECT_EQ(Bash({"lo"}), Words({"load"}));
   EXPECT_EQ(Bash({"--v"}), Words({"--version"}));
-  EXPECT_EQ(Bash({""}),
-            Words({"serve", "load", "compare", "completion", "help", "--help", "--version"}));
+  EXPECT_EQ(Bash({""}), Words({"serve", "load", "compare", "stress", "probe", "doctor", "report",
+                               "completion", "help", "--help", "--version"}));
   EXPECT_EQ(Bash({"help", "co"}), Words({"compare", "completion"}));
   EXPECT_EQ(Bash({"completion", ""}), Words({"bash", "zsh", "fish"}));
 }
@@ -119,6 +124,13 @@ TEST(BashCompletion, OffersEveryFlag) {
     const Words offered = Bash({command, "--"});
     EXPECT_EQ(std::set<std::string>(offered.begin(), offered.end()), FlagsOf(command)) << command;
   }
+}
+
+TEST(BashCompletion, OffersWhatIsInAGroup) {
+  EXPECT_EQ(Bash({"stress", "ch"}), Words({"churn"}));
+  EXPECT_EQ(Bash({"stress", "churn", "--closes", ""}), Words({"client", "server"}));
+  const Words offered = Bash({"stress", "churn", "--"});
+  EXPECT_EQ(std::set<std::string>(offered.begin(), offered.end()), FlagsOf("stress churn"));
 }
 
 TEST(BashCompletion, OffersTheChoicesOfAFlag) {
@@ -155,6 +167,17 @@ TEST(ZshCompletion, OffersEveryFlag) {
   }
 }
 
+TEST(ZshCompletion, OffersWhatIsInAGroup) {
+  if (!Installed("zsh")) GTEST_SKIP() << "zsh is not installed";
+  const auto offers = [](const Words& specs, const std::string& part) {
+    return std::any_of(specs.begin(), specs.end(), [&](const std::string& spec) {
+      return spec.find(part) != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(offers(Zsh({"stress", ""}), ":COMMAND:(backlog fds hold churn slow)"));
+  EXPECT_TRUE(offers(Zsh({"stress", "churn", ""}), "(--closes)--closes=["));
+}
+
 TEST(ZshCompletion, OffersChoicesAndFiles) {
   if (!Installed("zsh")) GTEST_SKIP() << "zsh is not installed";
   const Words specs = Zsh({"load", ""});
@@ -177,6 +200,14 @@ TEST(FishCompletion, OffersWhatBashOffers) {
     const Words offered = Fish(std::string("ringside ") + command + " --");
     EXPECT_EQ(std::set<std::string>(offered.begin(), offered.end()), FlagsOf(command)) << command;
   }
+}
+
+TEST(FishCompletion, OffersWhatIsInAGroup) {
+  if (!Installed("fish")) GTEST_SKIP() << "fish is not installed";
+  EXPECT_EQ(Fish("ringside stress ch"), Words({"churn"}));
+  EXPECT_EQ(Fish("ringside stress churn --closes s"), Words({"server"}));
+  const Words offered = Fish("ringside stress churn --");
+  EXPECT_EQ(std::set<std::string>(offered.begin(), offered.end()), FlagsOf("stress churn"));
 }
 
 TEST(Completion, NamesTheShellsItKnows) {
@@ -250,8 +281,10 @@ TEST_F(Manual, HasEveryFlagOfEachCommand) {
 
 TEST_F(Manual, IsWithoutFaultForMan) {
   if (!Installed("man")) GTEST_SKIP() << "man is not installed";
-  for (const char* name : {"ringside.1", "ringside-serve.1", "ringside-load.1",
-                           "ringside-compare.1", "ringside-completion.1"}) {
+  for (const char* name :
+       {"ringside.1", "ringside-serve.1", "ringside-load.1", "ringside-compare.1",
+        "ringside-stress.1", "ringside-stress-churn.1", "ringside-probe.1", "ringside-doctor.1",
+        "ringside-report.1", "ringside-completion.1"}) {
     const Ended ended = RunToEnd(
         {"env", "LC_ALL=C.UTF-8", "MANWIDTH=96", "man", "--warnings", "-l", folder_ / name});
     EXPECT_EQ(ended.exit_code, 0) << name;

@@ -392,13 +392,12 @@ TEST_P(LoadOn, EndsByItselfWhenTheServerDies) {
 TEST_P(LoadOn, KeepsThePartialResultOnCtrlC) {
   Server server({});
   for (const auto& [signal, code] : {std::pair(SIGINT, 130), std::pair(SIGTERM, 143)}) {
-    const std::string file = testing::TempDir() + "ringside_load_" + GetParam() + ".json";
-    bench::Process load = Start({RINGSIDE_BINARY, "load", server.port(), "-d", "1h", "--warmup",
-                                 "0s", "--backend", GetParam(), "--json", file});
-    while (
-        RunToEnd({"ss", "-Htn", "state", "established", "dport = :" + server.port()}).out.size() <
-        64 * 40) {
-    }
+    const std::string file = testing::TempDir() + "ringside_load_" + std::to_string(getpid());
+    bench::Process load =
+        Start({RINGSIDE_BINARY, "load", server.port(), "-d", "1h", "--warmup", "0s", "--backend",
+               GetParam(), "--interval", "50ms", "--live", "json", "--json", file});
+    // A line is written when all are open and an interval passed.
+    ASSERT_TRUE(Until([&] { return !load.Errors().empty(); }));
     load.Signal(signal);
     EXPECT_EQ(WaitFor(load).exit_code, code);
     const Json json = Json::parse(std::ifstream(file));

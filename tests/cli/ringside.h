@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <iostream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -53,11 +54,25 @@ inline Ended Ringside(std::vector<std::string> arguments) {
   return RunToEnd(std::move(arguments));
 }
 
-// The result of `ringside load ADDRESS ... --json -`.
+// Whether every connection was answered when it was opened, and in the time that is measured
+// nothing was sent.
+inline bool SentNothing(const Ended& ended) {
+  const Json json = Json::parse(ended.out, nullptr, false);
+  return json.is_object() && json.value("requests", 1) == 0 && json["requests_total"] > 0 &&
+         json["connections"]["silent"] == 0 && json["errors"]["total"] == 0;
+}
+
+// The result of `ringside load ADDRESS ... --json -`. Runs are short: one whose time was over
+// before a machine that others keep busy let it send anything is void, and played again.
 inline Json LoadJson(std::vector<std::string> arguments, int exit_code = 0) {
+  constexpr int kTries = 5;
   arguments.insert(arguments.begin(), {RINGSIDE_BINARY, "load"});
   arguments.insert(arguments.end(), {"--json", "-"});
-  const Ended ended = RunToEnd(std::move(arguments));
+  Ended ended = RunToEnd(arguments);
+  for (int i = 1; i < kTries && exit_code == 0 && ended.exit_code == 1 && SentNothing(ended); ++i) {
+    std::cout << "sent nothing in its time, so again: " << ended.err;
+    ended = RunToEnd(arguments);
+  }
   EXPECT_EQ(ended.exit_code, exit_code) << ended.err;
   return Json::parse(ended.out, nullptr, false);
 }

@@ -1,6 +1,10 @@
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "tests/contract/harness.h"
 #include "tests/contract/raw_socket.h"
@@ -66,7 +70,8 @@ TYPED_TEST(Contract, EchoesOverDirectConnections) {
                        other.RunOnce(io::Nanos::zero());
                        server.RunOnce(io::Nanos::zero());
                      }));
-  EXPECT_EQ(OpenDescriptors(), before + kConnections);  // the server's
+  const int servers = AsksForDirectDescriptors() ? 0 : kConnections;
+  EXPECT_EQ(OpenDescriptors(), before + servers);
 }
 
 TYPED_TEST(Contract, OpensMoreDirectConnectionsThanThereAreDescriptors) {
@@ -84,8 +89,7 @@ TYPED_TEST(Contract, OpensMoreDirectConnectionsThanThereAreDescriptors) {
 
 TYPED_TEST(Contract, SaysThatAllDirectDescriptorsAreInUseAndReusesThem) {
   NEEDS_DIRECT_DESCRIPTORS();
-  Stage<TypeParam> stage({.direct_descriptors = 3});
-  if (std::getenv("RINGSIDE_DIRECT_DESCRIPTORS") != nullptr) GTEST_SKIP() << "it sets the number";
+  Stage<TypeParam> stage({.direct_descriptors = 3}, Sizes::kAsGiven);
   stage.server.end = [](auto& peer) { peer.Close(); };
   const io::Endpoint at = stage.Listen();
   for (uint64_t round = 1; round <= 5; ++round) {
@@ -108,6 +112,145 @@ TYPED_TEST(Contract, AbortsDirectConnectionsWithAReset) {
   ASSERT_TRUE(stage.RunUntil([&] { return stage.script().closes() == 16; }));
   for (auto* server : stage.servers()) EXPECT_EQ(server->error, ECONNRESET);
   for (auto* client : stage.clients()) EXPECT_EQ(client->error, 0);
+}
+
+constexpr uint32_t kTable = 64, kMore = 20;
+
+// More connect than the table holds: they wait, are served once others leave, and nobody is lost.
+TYPED_TEST(Contract, ThoseBeyondTheTableWaitInTheBacklog) {
+  NEEDS_DIRECT_DESCRIPTORS();
+  Stage<TypeParam> server({.direct_accepts = kTable}, Sizes::kAsGiven);
+  Stage<TypeParam> clients;
+  server.ServeEcho();
+  uint32_t answered = 0;
+  clients.client.open = [](auto& peer) { peer.Send(peer.out.Take(100)); };
+  clients.client.receive = [&](auto& peer, io::Bytes in) {
+    clients.Verify(peer, in);
+    if (peer.received == 100) ++answered;
+  };
+  const io::Endpoint at = server.Listen();
+  const auto turn = [&] {
+    clients.RunOnce(io::Nanos::zero());
+    server.RunOnce(io::Nanos::zero());
+  };
+  const size_t before = OpenDescriptors();
+  clients.Connect(at, 0, kTable + kMore);
+  ASSERT_TRUE(Repeat(
+      [&] { return answered == kTable && clients.script().open() == kTable + kMore; }, turn));
+  EXPECT_EQ(server.loop().connections(), kTable);
+  server.ExpectRest();
+  EXPECT_EQ(answered, kTable);
+  for (uint32_t round = 0; round < 3; ++round) {  // the numbers are used again
+    const uint32_t goal = answered + kMore;
+    uint32_t left = kMore;
+    for (auto* client : clients.clients()) {
+      if (left == 0 || client->connection == nullptr || client->received < 100) continue;
+      --left % 2 == 0 ? client->Close() : client->Abort();
+    }
+    ASSERT_TRUE(Repeat([&] { return answered == goal; }, turn));
+    clients.Connect(at, 1000 * (round + 1), kMore);
+    ASSERT_TRUE(Repeat([&] { return clients.script().open() == kTable + kMore; }, turn));
+  }
+  if (AsksForDirectDescriptors()) {
+    EXPECT_EQ(OpenDescriptors(), before);
+  }
+  EXPECT_EQ(server.counters().accepted, kTable + 3 * kMore);
+  for (auto* client : clients.clients()) client->connection != nullptr ? client->Close() : void();
+  ASSERT_TRUE(Repeat(
+      [&] { return clients.loop().connections() == 0 && server.loop().connections() == 0; }, turn));
+  EXPECT_EQ(server.counters().errors[ENFILE], 0u);
+}
+
+// Loops that share a listener: one that is full leaves who comes to the others, and all are filled
+// to the last place.
+TYPED_TEST(Contract, LoopsThatShareAListenerFillAllTheirTables) {
+  NEEDS_DIRECT_DESCRIPTORS();
+  constexpr uint32_t kLoops = 4;
+  const int listener = *io::OpenListener(*io::Resolve("127.0.0.1:0"), {}, /*nonblocking=*/false);
+  const io::Endpoint at = *io::LocalEndpoint(listener);
+  std::vector<std::unique_ptr<Stage<TypeParam>>> servers;
+  for (uint32_t i = 0; i < kLoops; ++i) {
+    const uint32_t table = kTable * (i + 1);  // of different sizes
+    auto& server = servers.emplace_back(std::make_unique<Stage<TypeParam>>(
+        io::LoopOptions{.direct_accepts = table}, Sizes::kAsGiven));
+    server->ServeEcho();
+    const int copy = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+    ASSERT_TRUE(server->loop().Listen(at, {.fd = copy, .shared = true}).ok());
+  }
+  close(listener);
+  constexpr uint32_t kPlaces = kTable * kLoops * (kLoops + 1) / 2;
+  Stage<TypeParam> clients;
+  uint32_t answered = 0;
+  clients.client.open = [](auto& peer) { peer.Send(peer.out.Take(10)); };
+  clients.client.receive = [&](auto&, io::Bytes in) { answered += in.size() == 10 ? 1 : 0; };
+  clients.client.end = [](auto& peer) { peer.Close(); };
+  const auto turn = [&] {
+    clients.RunOnce(io::Nanos::zero());
+    for (auto& server : servers) server->RunOnce(io::Nanos::zero());
+  };
+  clients.Connect(at, 0, kPlaces + kMore);
+  ASSERT_TRUE(Repeat([&] { return answered == kPlaces; }, turn));
+  uint32_t left = kMore;
+  for (auto* client : clients.clients()) {
+    if (left > 0 && client->received == 10) --left, client->End();
+  }
+  ASSERT_TRUE(Repeat([&] { return answered == kPlaces + kMore; }, turn));
+  for (auto* client : clients.clients()) {
+    EXPECT_LE(client->error, 0);
+    if (client->connection != nullptr) client->Close();
+  }
+  ASSERT_TRUE(Repeat([&] { return clients.loop().connections() == 0; }, turn));
+}
+
+// Those whom accept(2) has taken when the loop stops listening are reset, as those in the backlog.
+TYPED_TEST(Contract, StopListeningResetsThoseWhoWaitForADirectDescriptor) {
+  NEEDS_DIRECT_DESCRIPTORS();
+  Stage<TypeParam> server({.direct_accepts = 4}, Sizes::kAsGiven);
+  std::vector<RawSocket> clients(12);
+  const io::Endpoint at = server.Listen();
+  for (RawSocket& client : clients) ASSERT_TRUE(client.Connect(at));
+  ASSERT_TRUE(server.RunUntil([&] { return server.script().open() == 4; }));
+  server.loop().StopListening();
+  ASSERT_TRUE(server.RunUntil([&] {
+    return std::count_if(clients.begin(), clients.end(), [](RawSocket& client) {
+             client.Poll();
+             return client.error() == ECONNRESET;
+           }) == 8;
+  }));
+}
+
+// A slot that Connect() took meanwhile is missing to who was accepted: he waits, and is served.
+TYPED_TEST(Contract, ADirectConnectionThatFindsNoSlotWaits) {
+  NEEDS_DIRECT_DESCRIPTORS();
+  Stage<TypeParam> stage({.connections_max = 4, .direct_descriptors = 4, .direct_accepts = 4},
+                         Sizes::kAsGiven);
+  const int other = *io::OpenListener(*io::Resolve("127.0.0.1:0"), {}, /*nonblocking=*/false);
+  const io::Endpoint at = stage.Listen();
+  for (const bool stops : {false, true}) {
+    std::vector<RawSocket> clients(4);
+    stage.RunOnce(io::Nanos::zero());  // arms the accepts
+    stage.Connect(*io::LocalEndpoint(other), 0, 2);
+    for (RawSocket& client : clients) ASSERT_TRUE(client.Connect(at));
+    ASSERT_TRUE(stage.RunUntil([&] { return stage.loop().waiting() > 0; }));
+    if (stops) {
+      stage.loop().StopListening();
+      ASSERT_TRUE(stage.RunUntil([&] {
+        return std::count_if(clients.begin(), clients.end(), [](RawSocket& client) {
+                 client.Poll();
+                 return client.error() == ECONNRESET;
+               }) == 2;
+      }));
+      break;
+    }
+    const uint64_t opened = stage.counters().accepted + 2;
+    for (auto* client : stage.clients()) {
+      if (client->connection != nullptr) client->Close();
+    }
+    ASSERT_TRUE(stage.RunUntil([&] { return stage.counters().accepted == opened; }));
+    for (auto* server : stage.servers()) server->Close();
+    ASSERT_TRUE(stage.RunUntilAllClosed());
+  }
+  close(other);
 }
 
 // All that Connect() can be asked for, over IP of both kinds.

@@ -19,10 +19,12 @@
 #include <thread>
 #include <type_traits>
 
+#include "absl/strings/str_cat.h"
 #include "io/loops.h"
 #include "io/null_loop.h"
 #include "io/sockets.h"
 #include "tests/contract/script.h"
+#include "tests/loop_switches.h"
 
 namespace contract {
 
@@ -70,14 +72,19 @@ inline std::string TransportName() {
 // it receives in another way. The environment's RINGSIDE_RECEIVE_TIMESTAMPS.
 inline bool AsksForTimestamps() { return std::getenv("RINGSIDE_RECEIVE_TIMESTAMPS") != nullptr; }
 
-// Whether the connections that the suite opens are to take direct descriptors, where the loop has
-// them: the environment's RINGSIDE_DIRECT_DESCRIPTORS.
+// Whether the connections of the suite, opened and accepted, are to take direct descriptors, where
+// the loop has them: the environment's RINGSIDE_DIRECT_DESCRIPTORS.
+inline bool AsksForDirectDescriptors() {
+  return std::getenv("RINGSIDE_DIRECT_DESCRIPTORS") != nullptr;
+}
+
+// What the suite's environment makes of options: the features, too (tests/loop_switches.h).
 template <class Backend>
 io::LoopOptions WithEnvironment(io::LoopOptions options) {
-  if (std::is_same_v<Backend, io::Uring> && std::getenv("RINGSIDE_DIRECT_DESCRIPTORS") != nullptr) {
-    options.direct_descriptors = 4096;
+  if (std::is_same_v<Backend, io::Uring> && AsksForDirectDescriptors()) {
+    options.direct_descriptors = options.direct_accepts = 4096;
   }
-  return options;
+  return loop_switches::Switched(std::move(options));
 }
 
 // Skips a test of what only TCP has: ports, resets, refused handshakes.
@@ -135,6 +142,9 @@ inline bool Repeat(const std::function<bool()>& done, const std::function<void()
   return true;
 }
 
+// Whether a loop's tables have the sizes that the test gives, or those of the whole suite.
+enum class Sizes { kAsTheSuite, kAsGiven };
+
 // A loop and its script. When it goes, it shuts the loop down and checks what has to hold then.
 template <class Backend>
 class Stage {
@@ -142,9 +152,10 @@ class Stage {
   using Loop = LoopOf<Backend>;
   using Peer = typename Script<Backend>::Peer;
 
-  explicit Stage(const io::LoopOptions& options = {})
+  explicit Stage(const io::LoopOptions& options = {}, Sizes sizes = Sizes::kAsTheSuite)
       : script_(options.recv_buffer_bytes), server(script_.server), client(script_.client) {
-    loop_.emplace(script_, WithEnvironment<Backend>(options));
+    const bool given = sizes == Sizes::kAsGiven;
+    loop_.emplace(script_, given ? options : WithEnvironment<Backend>(options));
     const absl::Status opened = loop_->Open();
     EXPECT_TRUE(opened.ok()) << opened;
   }

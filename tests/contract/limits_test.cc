@@ -11,6 +11,13 @@
 namespace contract {
 namespace {
 
+// Skips where who is accepted takes none.
+#define ACCEPTS_WITH_FILE_DESCRIPTORS()                                              \
+  if (std::is_same_v<TypeParam, io::Uring> && AsksForDirectDescriptors()) {          \
+    GTEST_SKIP() << "accepted connections take direct descriptors, of which nobody " \
+                    "else has any: see AFullTableLosesNobody";                       \
+  }
+
 // The limit under which just `count` more descriptors can be opened.
 rlim_t LimitForMore(int count) {
   std::vector<int> taken;
@@ -92,6 +99,7 @@ void ServeOnAndLetTheOthersIn(Stage<Backend>& stage, Queue& queue) {
 
 TYPED_TEST(Contract, OutOfDescriptorsItServesOnAndAcceptsAfterAClose) {
   NEEDS_SOCKETS("it has no descriptors to run out of");
+  ACCEPTS_WITH_FILE_DESCRIPTORS();
   Queue queue(kQueued);  // opened before the limit is set
   Stage<TypeParam> stage;
   stage.ServeEcho();
@@ -106,6 +114,7 @@ TYPED_TEST(Contract, OutOfDescriptorsItServesOnAndAcceptsAfterAClose) {
 
 TYPED_TEST(Contract, AcceptsAgainWhenAnotherGivesADescriptorBack) {
   NEEDS_SOCKETS("it has no descriptors to run out of");
+  ACCEPTS_WITH_FILE_DESCRIPTORS();
   Queue queue(1);
   Stage<TypeParam> stage;
   stage.ServeEcho();
@@ -127,6 +136,23 @@ TYPED_TEST(Contract, AtConnectionsMaxItServesOnAndAcceptsAfterAClose) {
   queue.Connect(stage.Listen());
   ASSERT_TRUE(stage.RunUntil([&] { return queue.Served() == kRoom; }));
   ServeOnAndLetTheOthersIn(stage, queue);
+}
+
+// A table that is full is as connections_max: the kernel drops nobody.
+TYPED_TEST(Contract, AFullTableLosesNobody) {
+  if (!std::is_same_v<TypeParam, io::Uring>) GTEST_SKIP() << "it has no such table";
+  NEEDS_TCP("Unix sockets take ordinary descriptors");
+  Queue queue(kQueued);
+  Stage<TypeParam> stage({.direct_accepts = kRoom}, Sizes::kAsGiven);
+  stage.ServeEcho();
+  const io::Endpoint at = stage.Listen();
+  const size_t before = OpenDescriptors();
+  queue.Connect(at);
+  ASSERT_TRUE(stage.RunUntil(
+      [&] { return queue.Served() == kRoom && stage.counters().accept_pauses > 0; }));
+  ServeOnAndLetTheOthersIn(stage, queue);
+  EXPECT_EQ(OpenDescriptors(), before);
+  EXPECT_EQ(stage.counters().errors.total(), 0u);
 }
 
 TYPED_TEST(Contract, StopListeningResetsThoseWhoWait) {

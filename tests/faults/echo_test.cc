@@ -7,6 +7,7 @@
 
 #include "io/errors.h"
 #include "tests/faults/echo_workload.h"
+#include "tests/faults/rig.h"
 
 namespace faults {
 namespace {
@@ -124,6 +125,20 @@ TYPED_TEST(EchoFaults, MoreClientsThanSlots) {
   Workload workload = {.server = Benign(0.1), .lives = 64, .messages = 5};
   workload.options.connections_max = 32;  // just enough: the loop stops accepting all the time
   this->ExpectAllEchoed(workload, 3);
+}
+
+// Both ends take direct descriptors, over TCP. The server's table is just large enough: it stops
+// accepting all the time.
+TYPED_TEST(EchoFaults, DirectDescriptors) {
+  if (!std::is_same_v<TypeParam, Uring>) GTEST_SKIP() << "epoll has none";
+  Workload workload = {.server = Benign(0.1), .client = Benign(0.04), .lives = 64, .messages = 10};
+  workload.server.aborted = 0.2;
+  workload.options.direct_accepts = 32;
+  workload.options.direct_descriptors = 40;  // one is free only when its close has completed
+  if (const absl::Status opened = Rig<Uring>::TryOpen(workload.options); !opened.ok()) {
+    GTEST_SKIP() << opened;
+  }
+  this->ExpectAllEchoed(workload, 10);
 }
 
 // Connections are lost at random. Each dies of an errno that was injected, once; the others don't

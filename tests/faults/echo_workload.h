@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "io/event_loop.h"
 #include "tests/faults/backends.h"
+#include "tests/loop_switches.h"
 
 namespace faults {
 
@@ -327,13 +328,19 @@ void RunClients(const Workload& workload, uint64_t seed, const io::Endpoint& at,
   outcome->client = loop.counters();
 }
 
-// Runs all lives to their end. Faults of both ends follow from `seed`.
+// Runs all lives to their end. Faults of both ends follow from `seed`; which features the loops
+// use, from the environment too (tests/loop_switches.h).
 template <class Backend>
-Outcome RunEcho(const Workload& workload, uint64_t seed) {
+Outcome RunEcho(Workload workload, uint64_t seed) {
+  workload.options = loop_switches::Switched(workload.options);
   const size_t descriptors = OpenDescriptors();
   Outcome outcome;
   outcome.server_faults = std::make_shared<Injector>(seed, workload.server);
   outcome.client_faults = std::make_shared<Injector>(~seed, workload.client);
+  if (workload.options.features.Uses(io::Feature::kIncrementalBuffers)) {
+    outcome.server_faults->KeepReceivesInOrder();
+    outcome.client_faults->KeepReceivesInOrder();
+  }
   {
     const EchoServer<Backend> server(workload, &outcome);
     EXPECT_TRUE(server.address().ok());

@@ -71,6 +71,7 @@ Call CallOf(uint8_t opcode) {
       return Call::kReceive;
     case IORING_OP_SEND:
     case IORING_OP_SENDMSG:
+    case IORING_OP_SEND_ZC:
       return Call::kSend;
     case IORING_OP_CLOSE:
       return Call::kClose;
@@ -326,15 +327,30 @@ void Injector::OnPrepared(io_uring_sqe* sqe) {
       return;
     case Call::kClose:
       if (error == 0) return;
+      if (sqe->file_index != 0) {  // a direct one: it is performed, and only its answer changed
+        replaced_[sqe->user_data] = -error;
+        return;
+      }
       // Gives the descriptor back whatever it returns. By number, since ThreadSanitizer follows who
       // opens and closes a descriptor, and sees nothing of what io_uring does.
       syscall(SYS_close, sqe->fd);
       return Replace(sqe, error);
+    case Call::kSend:
+      // A zero-copy send that fails is notified of nevertheless, where the kernel got as far as to
+      // take its memory (io_send_zc(), io_uring/net.c). So it is one of nothing, with another
+      // answer.
+      if (error == 0 || sqe->opcode != IORING_OP_SEND_ZC) break;
+      if (Draw(call, kSaltEndKind) % 4 == 0) break;
+      sqe->len = 0;
+      replaced_[sqe->user_data] = -error;
+      return;
     default:
       break;
   }
   if (error != 0) return Replace(sqe, error);
-  if (call == Call::kSend && !KeepsMessages(sqe->fd)) {
+  // A direct descriptor's number says nothing here. Those of the tests are all TCP's.
+  const bool messages = !(sqe->flags & IOSQE_FIXED_FILE) && KeepsMessages(sqe->fd);
+  if (call == Call::kSend && !messages) {
     sqe->len = static_cast<uint32_t>(Shorten(call, sqe->len));
   }
   // A recvmsg(2) that isn't multishot is another operation: it has no header in its buffer.
@@ -347,7 +363,7 @@ void Injector::OnPrepared(io_uring_sqe* sqe) {
   Log(call, 0, "one shot");
   if (call == Call::kAccept) return;
   sqe->splice_fd_in = 0;  // the byte cap is for multishot alone
-  const size_t shorter = KeepsMessages(sqe->fd) ? 4096 : Shorten(call, 4096);
+  const size_t shorter = messages ? 4096 : Shorten(call, 4096);
   if (shorter < 4096) sqe->len = static_cast<uint32_t>(shorter);
 }
 
@@ -418,11 +434,12 @@ bool Injector::OnCompletion(Completion* completion) {
     if (completion->result == -ECANCELED) completion->result = found->second;
     ends_with_.erase(found);
   }
-  if (more) EndLater(*completion);
-
   const Call call = operations_[key];
+  if (more && (call == Call::kAccept || call == Call::kReceive)) EndLater(*completion);
+
+  const uint64_t line = LineOf(key, call);
   const bool behind = std::any_of(held_.begin(), held_.end(), [&](const Held& held) {
-    return held.completion.user_data == key;  // it must not overtake its own
+    return LineOf(held.completion.user_data, held.call) == line;
   });
   const bool delayed = Happens(plan_.delayed, Call::kCompletion, kSaltDelayed);
   if (!behind && !delayed && !held_calls_.contains(call)) return true;
@@ -450,34 +467,37 @@ void Injector::EndLater(const Completion& completion) {
   Log(of, error, "ended by " + io::ErrnoSymbol(error));
 }
 
-// What may be handed over in this turn, shuffled; the completions of one operation keep their
-// order.
+// What may be handed over in this turn, shuffled; the completions of one line keep their order.
 std::vector<Completion> Injector::TakeDue() {
-  std::vector<Completion> due;
-  std::vector<Held> kept;
+  std::vector<Held> due, kept;
   std::unordered_set<uint64_t> blocked;
   for (Held& held : held_) {
-    const uint64_t key = held.completion.user_data;
+    const uint64_t line = LineOf(held.completion.user_data, held.call);
     if (held.turns > 0) --held.turns;
-    if (held.turns > 0 || held_calls_.contains(held.call) || blocked.contains(key)) {
-      blocked.insert(key);
+    if (held.turns > 0 || held_calls_.contains(held.call) || blocked.contains(line)) {
+      blocked.insert(line);
       kept.push_back(held);
     } else {
-      due.push_back(held.completion);
+      due.push_back(held);
     }
   }
   held_ = std::move(kept);
-  std::map<uint64_t, std::vector<Completion>> by_operation;
-  for (size_t i = due.size(); i-- > 0;) by_operation[due[i].user_data].push_back(due[i]);
-  for (size_t i = due.size(); i > 1; --i) {
-    std::swap(due[i - 1], due[Mix(Draw(Call::kCompletion, kSaltOrder) + i) % i]);
+  std::map<uint64_t, std::vector<Completion>> lines;
+  std::vector<uint64_t> turns;  // whose turn it is
+  for (size_t i = due.size(); i-- > 0;) {
+    const uint64_t line = LineOf(due[i].completion.user_data, due[i].call);
+    lines[line].push_back(due[i].completion);
+    turns.push_back(line);
   }
-  for (Completion& completion : due) {
-    std::vector<Completion>& of_one = by_operation[completion.user_data];
-    completion = of_one.back();
-    of_one.pop_back();
+  for (size_t i = turns.size(); i > 1; --i) {
+    std::swap(turns[i - 1], turns[Mix(Draw(Call::kCompletion, kSaltOrder) + i) % i]);
   }
-  return due;
+  std::vector<Completion> completions;
+  for (const uint64_t line : turns) {
+    completions.push_back(lines[line].back());
+    lines[line].pop_back();
+  }
+  return completions;
 }
 
 bool Injector::due_later() const {

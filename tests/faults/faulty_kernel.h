@@ -85,6 +85,9 @@ class Injector {
   // io_uring: completions of these operations are kept until Release().
   void HoldBack(Call call) { held_calls_.insert(call); }
   void Release() { held_calls_.clear(); }
+  // io_uring: no receive's completion overtakes another's, of whichever socket. Buffers that are
+  // filled bit by bit need that of the kernel, since a completion doesn't say where its bytes lie.
+  void KeepReceivesInOrder() { receives_in_order_ = true; }
 
   uint64_t count(Call call) const { return counts_[static_cast<int>(call)]; }
   size_t held() const { return held_.size(); }
@@ -134,9 +137,16 @@ class Injector {
   void EndLater(const Completion& completion);
   std::vector<Completion> TakeDue();
   bool due_later() const;
+  // Completions of one line keep their order.
+  uint64_t LineOf(uint64_t user_data, Call call) const {
+    return receives_in_order_ && call == Call::kReceive ? kReceives : user_data;
+  }
+
+  static constexpr uint64_t kReceives = ~0ull - 1;  // no user_data of a loop's
 
   const uint64_t seed_;
   const Plan plan_;
+  bool receives_in_order_ = false;
   std::array<uint64_t, kCalls> counts_ = {};
   std::vector<Scripted> scripted_;
   std::vector<Fault> log_;
@@ -168,6 +178,9 @@ class FaultyKernel {
 
   void OnPrepared(io_uring_sqe* sqe) { injector_->OnPrepared(sqe); }
   int Enter(io_uring* ring, unsigned wait, __kernel_timespec* timeout);
+  int EnterBatch(io_uring* ring, unsigned wait, __kernel_timespec* timeout, uint32_t) {
+    return Enter(ring, wait, timeout);  // a kernel may always wait for fewer
+  }
   template <class Deliver>
   void OnCompletion(const io_uring_cqe& cqe, Deliver&& deliver) {
     Completion completion = {cqe.user_data, cqe.res, cqe.flags};

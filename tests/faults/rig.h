@@ -66,6 +66,13 @@ class Rig {
     EXPECT_TRUE(opened.ok()) << std::string(opened.message());
   }
 
+  // Whether this kernel has what these options ask for.
+  static absl::Status TryOpen(const io::LoopOptions& options) {
+    RecordingHandler handler;
+    Loop loop(handler, options, FaultyKernel(std::make_shared<Injector>(1)));
+    return loop.Open();
+  }
+
   void Listen() {
     const auto at = loop.Listen(*io::Resolve("127.0.0.1:0"), {});
     ASSERT_TRUE(at.ok()) << std::string(at.status().message());

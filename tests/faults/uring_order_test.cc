@@ -183,6 +183,54 @@ TEST_F(UringOrder, AcceptedAfterStopListening) {
   EXPECT_EQ(OpenDescriptors(), descriptors);
 }
 
+// The same with direct descriptors, which only operations can close.
+TEST_F(UringOrder, AcceptedDirectlyAfterStopListening) {
+  const io::LoopOptions direct = {.direct_accepts = 8};
+  if (const absl::Status opened = Rig<Uring>::TryOpen(direct); !opened.ok()) {
+    GTEST_SKIP() << opened;
+  }
+  Rig<Uring> rig(1, {}, direct);
+  rig.Listen();
+  rig.faults->HoldBack(Call::kAccept);
+  const Socket a = rig.Connect(), b = rig.Connect();
+  EXPECT_TRUE(rig.Until([&] { return rig.faults->held() == 2; }));
+  rig.loop.StopListening();
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(rig.loop.RunOnce(io::Nanos::zero()).ok());
+  rig.faults->Release();
+  for (const Socket* client : {&a, &b}) {
+    EXPECT_TRUE(rig.Ended(*client));
+    EXPECT_EQ(io::SocketError(client->fd()), 0);  // Ended() took the reset
+  }
+  EXPECT_EQ(rig.handler.opens, 0);
+  rig.loop.Shutdown();
+  EXPECT_EQ(rig.loop.operations_in_kernel(), 0u);
+  EXPECT_EQ(rig.loop.counters().stale_completions, 0u);
+}
+
+// Each error of accept(2) gives the number back that the accept had: the table stays whole.
+TEST_F(UringOrder, FailedAcceptsKeepNoDirectDescriptor) {
+  const io::LoopOptions direct = {.direct_accepts = 4};
+  if (const absl::Status opened = Rig<Uring>::TryOpen(direct); !opened.ok()) {
+    GTEST_SKIP() << opened;
+  }
+  Rig<Uring> rig(1, {}, direct);
+  uint64_t nth = 1;
+  for (const int error : {ECONNABORTED, EPROTO, ENOMEM, ENFILE, EINTR, EAGAIN}) {
+    rig.faults->Fail(Call::kAccept, nth, error, 3);
+    nth += 3;
+  }
+  rig.Listen();
+  std::vector<Socket> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(rig.Connect());
+    ASSERT_TRUE(rig.Echoes(clients.back(), "hello")) << i;
+  }
+  EXPECT_GE(rig.faults->count(Call::kAccept), nth - 1 + 4);
+  const Socket fifth = rig.Connect();
+  clients.pop_back();
+  EXPECT_TRUE(rig.Echoes(fifth, "hello"));
+}
+
 // The submission ring is full and the kernel takes nothing: what found no place there is made up
 // for, before the loop sleeps.
 TEST_F(UringOrder, FullSubmissionRingDoesNotLoseTheWaker) {

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
@@ -54,6 +55,16 @@ class EachBackend : public cli_tests::EachBackend {
 
 inline std::string BackendName(const testing::TestParamInfo<std::string>& test) {
   return test.param;
+}
+
+// VmRSS of /proc/PID/status, in bytes (proc_pid_status(5)).
+inline int64_t ResidentBytes(pid_t pid) {
+  std::ifstream status(absl::StrCat("/proc/", pid, "/status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmRSS:")) return std::stoll(line.substr(6)) * 1024;
+  }
+  ADD_FAILURE() << "no VmRSS of process " << pid;
+  return 0;
 }
 
 // Ends the server: all of its connections have had their end, and it knew whose each completion

@@ -98,7 +98,8 @@ TEST_P(LoadWith, SourcesThatItWasGiven) {
 
 TEST_P(LoadWith, BusyPollingSleepsNever) {
   Serving server({"127.0.0.1:0"});
-  const Args slow = {"-c", "1", "--rate", "100", "-d", "200ms", "--warmup", "0s"};
+  // So few that what each costs is little beside what is spun, however slow this is built.
+  const Args slow = {"-c", "1", "--rate", "20", "-d", "300ms", "--warmup", "0s"};
   const Json spinning = LoadJson(Client(server.address(), GetParam()) + slow + Args{"--busy-poll"});
   ExpectVerified(spinning);
   const Json sleeping = LoadJson(Client(server.address(), GetParam()) + slow);

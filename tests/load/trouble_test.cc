@@ -1,5 +1,6 @@
 #include <csignal>
 #include <fstream>
+#include <functional>
 
 #include "tests/load/drive.h"
 #include "tests/load/tiny_server.h"
@@ -22,6 +23,28 @@ class TroubleOn : public cli_tests::EachBackend {
                     1);
   }
 };
+// Times in milliseconds: of a run, and that a reply is awaited. On a machine too busy for the least
+// of them others of the connections are late, too: it is run again with longer ones, by a server of
+// its own, until `told` says that this didn't happen.
+struct Pace {
+  int run, timeout;
+};
+constexpr Pace kPaces[] = {{200, 50}, {1'000, 300}, {10'000, 3'000}};
+
+Json Patiently(const std::function<Json(const Pace&)>& run,
+               const std::function<bool(const Json&)>& told) {
+  Json json;
+  for (const Pace& pace : kPaces) {
+    json = run(pace);
+    if (told(json)) break;
+  }
+  return json;
+}
+
+bool OnlyOneTimedOut(const Json& json) { return json["errors"]["timeouts"] == 1; }
+
+std::string Ms(int ms) { return std::to_string(ms) + "ms"; }
+
 INSTANTIATE_TEST_SUITE_P(Backends, TroubleOn, testing::Values("epoll", "io_uring"),
                          [](const auto& test) { return test.param; });
 
@@ -80,17 +103,23 @@ TEST_P(TroubleOn, FindsAReplyThatNobodyAskedFor) {
 }
 
 TEST_P(TroubleOn, GivesUpARequestThatIsNeverAnswered) {
-  TinyServer server([](Peer& peer, const std::string& bytes) {
-    if (peer.number != 4 || peer.received <= 64) peer.Send(bytes);
-  });
-  const Json json = Run(server, {"--timeout", "50ms"}, "600ms");
+  int timeout_ms = 0;
+  const Json json = Patiently(
+      [&](const Pace& pace) {
+        TinyServer server([](Peer& peer, const std::string& bytes) {
+          if (peer.number != 4 || peer.received <= 64) peer.Send(bytes);
+        });
+        timeout_ms = pace.timeout;
+        return Run(server, {"--timeout", Ms(pace.timeout)}, Ms(2 * pace.run + pace.timeout));
+      },
+      OnlyOneTimedOut);
   ExpectOthersServed(json);
   EXPECT_EQ(json["errors"]["timeouts"], 1);
   EXPECT_EQ(json["errors"]["total"], 1);
   ExpectOneFailure(json, "timeout");
   EXPECT_EQ(json["errors"]["failures"][0]["in_flight"], 1);
   EXPECT_EQ(json["latency_ns"]["censored"], 1);
-  EXPECT_GE(json["latency_ns"]["max"].get<double>(), 50e6);
+  EXPECT_GE(json["latency_ns"]["max"].get<double>(), timeout_ms * 1e6);
   EXPECT_EQ(json["latency_ns"]["count"], Number(json["requests"]) + 1);
 }
 
@@ -105,14 +134,18 @@ TEST_P(TroubleOn, CountsWhatIsUnansweredAtTheEnd) {
 }
 
 TEST_P(TroubleOn, CountsHalfAReplyAsNone) {
-  TinyServer server([](Peer& peer, const std::string& bytes) {
-    if (peer.number == 4 && peer.received > 64) {
-      if (peer.received == 128) peer.Send(bytes.substr(0, 32));
-      return;
-    }
-    peer.Send(bytes);
-  });
-  const Json json = Run(server, {"--timeout", "50ms"}, "600ms");
+  const Json json = Patiently(
+      [&](const Pace& pace) {
+        TinyServer server([](Peer& peer, const std::string& bytes) {
+          if (peer.number == 4 && peer.received > 64) {
+            if (peer.received == 128) peer.Send(bytes.substr(0, 32));
+            return;
+          }
+          peer.Send(bytes);
+        });
+        return Run(server, {"--timeout", Ms(pace.timeout)}, Ms(2 * pace.run + pace.timeout));
+      },
+      OnlyOneTimedOut);
   ExpectOthersServed(json);
   EXPECT_EQ(json["errors"]["timeouts"], 1);
   EXPECT_EQ(json["bytes"]["corrupt"], 0);
@@ -156,14 +189,23 @@ TEST_P(TroubleOn, CountsConnectionsThatAreRefused) {
 }
 
 TEST_P(TroubleOn, OpensAgainWhatWasReset) {
-  TinyServer server([](Peer& peer, const std::string& bytes) {
-    peer.number<10 && peer.received> 64 ? peer.Reset() : peer.Send(bytes);
-  });
-  const Json json = Run(server, {"--reconnect", "1ms"});
+  uint64_t accepted = 0;
+  const Json json = Patiently(
+      [&](const Pace& pace) {
+        TinyServer server([](Peer& peer, const std::string& bytes) {
+          peer.number<10 && peer.received> 64 ? peer.Reset() : peer.Send(bytes);
+        });
+        Json ran = Run(server, {"--reconnect", "1ms"}, Ms(pace.run));
+        accepted = server.accepted();
+        return ran;
+      },
+      [](const Json& ran) {
+        return ran["connections"]["opened"] == 20 && ran["connections"]["silent"] == 0;
+      });
   EXPECT_EQ(json["errors"]["by_errno"], Json({{"ECONNRESET", 10}}));
   EXPECT_EQ(json["connections"]["opened"], 20);
   EXPECT_EQ(json["connections"]["silent"], 0);
-  EXPECT_EQ(server.accepted(), 20u);
+  EXPECT_EQ(accepted, 20u);
   EXPECT_GT(Number(json["requests"]), 20u);
 }
 

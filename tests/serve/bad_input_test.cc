@@ -43,6 +43,11 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Refused{"ALongUnixPath", {"unix:" + kLongPath}, {kLongPath, "108", "107", "shorter"}},
         Refused{"ALongUnixName", {"unix:@" + std::string(107, 'n')}, {"108", "107"}},
+        Refused{"DirectWithEpoll", {"0", "--direct", "--backend", "epoll"}, {"--direct", "epoll"}},
+        Refused{"DirectWithoutTcp", {"udp://0", "--direct"}, {"--direct", "TCP"}},
+        Refused{"ATableBeyondTheLimit",
+                {"0", "--direct", "--connections-max", "16000000"},
+                {"--connections-max", "RLIMIT_NOFILE", "--threads"}},
         Refused{"AnEmptyUnixPath", {"unix:"}, {"path is missing", "unix:/run/x.sock"}},
         Refused{"AListenerWithoutService", {"--listen", "9999"}, {"--listen", "'9999'", "echo="}},
         Refused{"AListenerOfNoService", {"--listen", "ecko=0"}, {"--listen", "'ecko'", "echo"}},

@@ -210,7 +210,9 @@ void RestartUnderLoad(int restarts, const std::string& takeover,
                       const std::vector<std::string>& threads) {
   const std::vector<std::string> backends = Backends();
   const std::string path = Scratch("u");
-  std::string address = "127.0.0.1:0", udp = "udp://127.0.0.1:0";
+  // Which nobody is given between two servers.
+  const std::string address = "127.0.0.1:" + cli_tests::FreePort(),
+                    udp = "udp://127.0.0.1:" + cli_tests::FreePort();
   const auto arguments = [&](int i) {
     return std::vector<std::string>{address,
                                     "--listen",
@@ -226,13 +228,6 @@ void RestartUnderLoad(int restarts, const std::string& takeover,
                                     "--drain",
                                     "60s"};
   };
-  // Fixed ports, which no others have: a server that is told its own finds them.
-  {
-    Serving probe(arguments(0));
-    address = probe.address(0);
-    udp = probe.address(2);
-    probe.Stop();
-  }
   std::list<Serving> servers;
   servers.emplace_back(arguments(0));
   EXPECT_FALSE(servers.back().ready()["listeners"][0]["inherited"].get<bool>());

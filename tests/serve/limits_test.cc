@@ -1,7 +1,9 @@
 #include <poll.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
@@ -206,10 +208,13 @@ TEST_P(LimitsOn, ResetsWhoNeverReads) {
     sent += went;
     return went == 0 && server.Status()["loop"]["receive_pauses"] >= 1;
   });
-  Await("it is reset", [&] { return server.Status()["limits"]["stalled_closed"] == 1; });
+  Await("it is reset", [&] {
+    sent += stuck.Stuff();  // a slow server was only behind, and has sent it all by now
+    return server.Status()["limits"]["stalled_closed"] == 1;
+  });
   EXPECT_GE(SecondsSince(begin), 0.3);
   EXPECT_LT(stuck.Receive(sent).size(), sent);
-  EXPECT_EQ(stuck.end(), ECONNRESET);
+  EXPECT_EQ(stuck.TcpState(), TCP_CLOSE);  // by a FIN it would be TCP_CLOSE_WAIT
   EXPECT_TRUE(good.Echoes("good"));
   EXPECT_EQ(Metric(server, "ringside_refusals_total", "{reason=\"stalled\"}"), 1);
   good.Close();
@@ -294,6 +299,14 @@ double CpuSeconds(pid_t pid) {
   return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
+// Whether a process has all descriptors that a limit allows; one inherited may be above it.
+bool UsesAll(pid_t pid, int limit) {
+  const std::filesystem::directory_iterator all("/proc/" + std::to_string(pid) + "/fd");
+  return std::count_if(begin(all), end(all), [&](const auto& entry) {
+           return std::stoi(entry.path().filename()) < limit;
+         }) == limit;
+}
+
 TEST_P(LimitsOn, WaitsWithoutSpinningWhereNoDescriptorIsLeft) {
   if (!Installed("prlimit")) GTEST_SKIP() << "prlimit (util-linux) is not installed";
   Server server = Server::By({"prlimit", "--nofile=40:40", RINGSIDE_BINARY, "serve", "0", "--json",
@@ -311,12 +324,19 @@ TEST_P(LimitsOn, WaitsWithoutSpinningWhereNoDescriptorIsLeft) {
       waiting.erase(waiting.begin() + i--);
     }
   };
+  // Telling its status takes a descriptor, too, for as long as that takes. So who looks from
+  // outside and meanwhile asks nothing sees when connections have the last.
+  const pid_t pid = server.process().pid();
+  Await("no descriptor is left", [&] { return UsesAll(pid, 40); });
   Json before;
   Await("accepting pauses", [&] {
     before = server.Status();
     return before["loop"]["accept_pauses"] >= 1;
   });
-  take_served();
+  Await("those who were accepted being answered", [&] {
+    take_served();
+    return served.size() >= before["connections"]["open"].get<size_t>();
+  });
   ASSERT_GE(served.size(), 10u);
   ASSERT_GE(waiting.size(), 10u);
   EXPECT_EQ(before["connections"]["open"], served.size());
@@ -330,14 +350,14 @@ TEST_P(LimitsOn, WaitsWithoutSpinningWhereNoDescriptorIsLeft) {
 
   // Those who are connected are served all the while.
   const auto begin = SteadyClock::now();
-  const double cpu_before = CpuSeconds(server.process().pid());
+  const double cpu_before = CpuSeconds(pid);
   int round_trips = 0;
   while (SecondsSince(begin) < 1) {
     for (Peer& peer : served) ASSERT_TRUE(peer.Echoes("meanwhile"));
     round_trips += static_cast<int>(served.size());
     usleep(200'000);
   }
-  const double cpu = CpuSeconds(server.process().pid()) - cpu_before;
+  const double cpu = CpuSeconds(pid) - cpu_before;
   const Json after = server.Status();
   const double elapsed = SecondsSince(begin);
   const int turns = after["loop"]["turns"].get<int>() - before["loop"]["turns"].get<int>();

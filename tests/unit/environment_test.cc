@@ -5,39 +5,15 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 #include <string>
 
 #include "stats/cpu_clock.h"
 #include "stats/steal.h"
+#include "tests/unit/fake_root.h"
 
 namespace stats {
 namespace {
-
-// A folder that stands in for /, removed at the end.
-class FakeRoot {
- public:
-  FakeRoot() {
-    std::string pattern = testing::TempDir() + "ringside_root_XXXXXX";
-    path_ = mkdtemp(pattern.data());
-  }
-  ~FakeRoot() { std::filesystem::remove_all(path_); }
-  FakeRoot(const FakeRoot&) = delete;
-  FakeRoot& operator=(const FakeRoot&) = delete;
-
-  void Write(const std::string& file, const std::string& text) const {
-    const std::filesystem::path path = path_ + file;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path) << text;
-  }
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 TEST(Environment, KnowsThisMachine) {
   const Environment environment = CollectEnvironment();
@@ -53,6 +29,10 @@ TEST(Environment, KnowsThisMachine) {
     EXPECT_FALSE(group.items.empty()) << group.name;
     for (const auto& [name, value] : group.items) EXPECT_FALSE(value.empty()) << name;
   }
+}
+
+TEST(Environment, MeasuresASystemCall) {
+  EXPECT_GT(std::stoi(CollectEnvironment().Get("machine", "system_call_ns")), 0);
 }
 
 TEST(Environment, DoesNotRevealTheMachineId) {
@@ -139,6 +119,33 @@ TEST(Environment, TheTightestCgroupLimitHolds) {
   EXPECT_EQ(environment.Get("limits", "cgroup_memory_bytes"), "unlimited");
   root.Write("/sys/fs/cgroup/outer/inner/memory.max", "1073741824\n");
   EXPECT_EQ(CollectEnvironment(root.path()).Get("limits", "cgroup_memory_bytes"), "1073741824");
+}
+
+TEST(Environment, KnowsVersion1OfControlGroups) {
+  const FakeRoot root;
+  const std::string groups = "/sys/fs/cgroup/";
+  root.Write("/proc/self/cgroup", "5:cpu,cpuacct:/a\n4:memory:/a/b\n0::/\n");
+  root.Write(groups + "cpu,cpuacct/cgroup.procs", "1\n");
+  root.Write(groups + "cpu,cpuacct/a/cpu.cfs_quota_us", "250000\n");
+  root.Write(groups + "cpu,cpuacct/a/cpu.cfs_period_us", "100000\n");
+  root.Write(groups + "memory/cgroup.procs", "1\n");
+  root.Write(groups + "memory/memory.limit_in_bytes", "9223372036854771712\n");
+  root.Write(groups + "memory/a/memory.limit_in_bytes", "536870912\n");
+  root.Write(groups + "memory/a/b/memory.limit_in_bytes", "1073741824\n");
+  const Environment environment = CollectEnvironment(root.path());
+  EXPECT_EQ(environment.Get("limits", "cgroup_cpus"), "2.50");
+  EXPECT_EQ(environment.Get("limits", "cgroup_memory_bytes"), "536870912");
+  root.Write(groups + "cpu,cpuacct/a/cpu.cfs_quota_us", "-1\n");
+  EXPECT_EQ(CollectEnvironment(root.path()).Get("limits", "cgroup_cpus"), "unlimited");
+}
+
+TEST(Environment, SaysWhatShowsTheContainer) {
+  const FakeRoot root;
+  EXPECT_EQ(CollectEnvironment(root.path()).Get("system", "container"), "none");
+  root.Write("/run/.containerenv", "");
+  const Environment environment = CollectEnvironment(root.path());
+  EXPECT_EQ(environment.Get("system", "container"), "podman");
+  EXPECT_EQ(environment.Get("system", "container_evidence"), "/run/.containerenv");
 }
 
 TEST(Steal, AddsUpTheColumns) {

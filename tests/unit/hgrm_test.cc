@@ -6,7 +6,6 @@
 #include <sstream>
 #include <string>
 
-#include "cli/hgrm.h"
 #include "stats/histogram.h"
 
 namespace report {
@@ -96,7 +95,7 @@ stats::Histogram Squares() {
 }
 
 TEST(Hgrm, IsWhatJavaPrints) {
-  Distribution squares = cli::DistributionOf(Squares());
+  Distribution squares = DistributionOf(Squares());
   EXPECT_EQ(WithoutMean(HgrmText(squares)), WithoutMean(kSquares));
   EXPECT_NEAR(squares.mean_ns, 33837, 2);
   EXPECT_NEAR(squares.stddev_ns, 30093, 2);
@@ -105,9 +104,7 @@ TEST(Hgrm, IsWhatJavaPrints) {
   EXPECT_EQ(HgrmText(squares), kSquares);
 }
 
-TEST(Hgrm, OfNothingHasNoRows) {
-  EXPECT_EQ(HgrmText(cli::DistributionOf(stats::Histogram())), kEmpty);
-}
+TEST(Hgrm, OfNothingHasNoRows) { EXPECT_EQ(HgrmText(DistributionOf(stats::Histogram())), kEmpty); }
 
 // A bucket that skips many levels, and values that need more room than the columns have.
 TEST(Hgrm, HoldsTheHighestValues) {
@@ -115,7 +112,7 @@ TEST(Hgrm, HoldsTheHighestValues) {
   histogram.Record(stats::Histogram::kHighest, 1'000'000'000'000);
   histogram.Record(stats::Histogram::kHighest - 1);
   histogram.Record(0);
-  EXPECT_EQ(WithoutMean(HgrmText(cli::DistributionOf(histogram))), WithoutMean(kHighest));
+  EXPECT_EQ(WithoutMean(HgrmText(DistributionOf(histogram))), WithoutMean(kHighest));
 }
 
 // In floating point all of the values are reached before the last bucket.

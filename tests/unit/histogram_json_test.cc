@@ -1,4 +1,4 @@
-#include "loadgen/histogram_json.h"
+#include "stats/histogram_json.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 
 #include "stats/hdr_codec.h"
 
-namespace loadgen {
+namespace stats {
 namespace {
 
 TEST(HistogramJson, HoldsTheHistogramWhole) {
@@ -37,4 +37,4 @@ TEST(HistogramJson, WithoutValuesItsFiguresAreNull) {
 }
 
 }  // namespace
-}  // namespace loadgen
+}  // namespace stats

@@ -96,7 +96,8 @@ TEST(LiveFigures, ShareTheCpuOfTheThreads) {
   EXPECT_EQ(figures.State().cpu_share, -1);
   figures.OnProgress({Phase::kWarmup, 0, 64}, 2 * kOneSecond, 1 * kOneSecond);
   EXPECT_EQ(figures.State().cpu_share, 0.5);
-  figures.OnProgress({Phase::kWarmup, 0, 64}, 3 * kOneSecond, 3 * kOneSecond);  // the last second only
+  figures.OnProgress({Phase::kWarmup, 0, 64}, 3 * kOneSecond,
+                     3 * kOneSecond);  // the last second only
   EXPECT_EQ(figures.State().cpu_share, 1);
 }
 

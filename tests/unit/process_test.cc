@@ -35,5 +35,14 @@ TEST(Process, SaysThatThereIsNoSuchProgram) {
   EXPECT_EQ(process.status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(Process, HasTheDescriptorsThatItIsGiven) {
+  auto process = Process::Start({"sh", "-c", "ulimit -Sn; ulimit -Hn"}, {}, 77);
+  ASSERT_TRUE(process.ok()) << process.status();
+  ASSERT_EQ(process->Wait(60'000'000'000, -1), Process::Waited::kEnded);
+  EXPECT_EQ(process->Output(), "77\n77\n");
+  const auto wide = Process::Start({"true"}, {}, uint64_t{1} << 40);  // above fs.nr_open
+  EXPECT_EQ(wide.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace bench

@@ -159,6 +159,18 @@ TEST_F(RunVerdictTest, SeesARunThatDidNotSettle) {
   EXPECT_FALSE(Accused("not_settled"));
 }
 
+TEST_F(RunVerdictTest, TellsAWarmupThatWasTooShort) {
+  for (size_t i = 0; i < result_.series.size(); ++i) {
+    result_.series[i].requests = 1000 + i % 3;
+    if (i < result_.series.size() / 5) result_.series[i].requests = 400 + 50 * i;
+  }
+  const RunVerdict verdict = Verdict();
+  const auto found = std::find_if(verdict.accusations.begin(), verdict.accusations.end(),
+                                  [](const Accusation& one) { return one.code == "not_settled"; });
+  ASSERT_NE(found, verdict.accusations.end());
+  EXPECT_NE(found->mend.find("look like a warm-up: --warmup "), std::string::npos) << found->mend;
+}
+
 TEST_F(RunVerdictTest, AFewRequestsAnIntervalAreTakenTogether) {
   for (size_t i = 0; i < result_.series.size(); ++i)
     result_.series[i].requests = i % 3 == 0 ? 60 : 0;

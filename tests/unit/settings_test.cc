@@ -45,8 +45,8 @@ TEST(ConfigFile, NamesTheLineOfWhatIsWrong) {
   EXPECT_EQ(Read("a = 1\nb = 2020-01-02\n"), "line 2: b: a date or time; put the value in quotes");
   EXPECT_EQ(Read("[load]\na = [1,\n true]\n"),
             "line 3: a: an array holds strings and numbers only");
-  EXPECT_EQ(Read("[load]\n[load.deeper]\nb = 1\n"),
-            "line 2: deeper: a table within [load]; tables are one a command, such as [load]");
+  EXPECT_EQ(Read("[a.b.deeper]\nb = 1\n"),
+            "line 1: deeper: a table within [a.b]; tables are one a command, such as [load]");
   EXPECT_TRUE(Read("[[load]]\na = 1\n").starts_with("line 1: load: an array holds"));
   for (const char* wrong : {"a = 1\na = 2\n", "a = 1\nb = \n", "a = 1\nb 2\n", "\n\"a\n"}) {
     const std::string sentence = Read(wrong);

@@ -91,8 +91,8 @@ TEST(TargetGuard, KnowsSingleAddresses) {
 TEST(TargetGuard, AsksForConsentToAPublicAddress) {
   const MachineAddresses machine = {.own = {Bytes("203.0.113.1"), Bytes("2a00::1")}};
   EXPECT_EQ(CheckTargetFrom(machine, At("203.0.113.2:80"), false).message(),
-            "203.0.113.2:80 is a public address of another machine, for which load is an attack "
-            "unless its owner agreed; if it is yours to load, add --i-own-this-target");
+            "203.0.113.2:80 is a public address of another machine, for which a load or a scan "
+            "is an attack unless its owner agreed; if it is yours, add --i-own-this-target");
   EXPECT_FALSE(CheckTargetFrom(machine, At("udp://[2a00::2]:80"), false).ok());
   EXPECT_TRUE(CheckTargetFrom(machine, At("203.0.113.2:80"), true).ok());
   EXPECT_TRUE(CheckTargetFrom(machine, At("udp://[2a00::2]:80"), true).ok());

@@ -120,24 +120,12 @@ TEST(TcpSample, OlderKernelsTellLess) {
   EXPECT_FALSE(sample.delivery_rate.has_value());
   EXPECT_FALSE(sample.busy_us.has_value());
   EXPECT_FALSE(sample.reordering_events.has_value());
-  EXPECT_EQ(BusyShare(sample, sample, 1000), 0);
   info.size = kTotalRetrans + sizeof(uint32_t);
   sample = Aggregate({{info}});
   EXPECT_EQ(sample.retransmits, 7u);
   EXPECT_FALSE(sample.min_rtt_us.has_value());
   info.size -= 1;  // a field that is there in part isn't there
   EXPECT_EQ(Aggregate({{info}}).retransmits, 0u);
-}
-
-TEST(TcpSample, BusyShareIsOfAllConnections) {
-  const TcpSample before{.sockets = 2, .busy_us = 1000};
-  TcpSample after{.sockets = 2, .busy_us = 4000};
-  EXPECT_DOUBLE_EQ(BusyShare(before, after, 2'000'000), 0.75);
-  EXPECT_EQ(BusyShare(before, after, 1'000), 1);  // rounding
-  EXPECT_EQ(BusyShare(after, before, 2'000'000), 0);
-  EXPECT_EQ(BusyShare(before, after, 0), 0);
-  after.sockets = 0;
-  EXPECT_EQ(BusyShare({.busy_us = 0}, after, 2'000'000), 0);
 }
 
 class TcpSampleSockets : public unit_tests::LeavesNothingOpen {

@@ -210,9 +210,10 @@ TEST(EvaluateThreshold, IsNeverPassedByWhatIsMissing) {
   EXPECT_EQ(LineOf("loss>1%", load),
             "--fail-if loss>1%: this run has no loss: only datagrams get lost (udp://, "
             "unix-dgram:)");
-  EXPECT_EQ(LineOf("cpu_us_per_request>1", load),
-            "--fail-if cpu_us_per_request>1: this run has no cpu_us_per_request: the server's process "
-            "could not be found (give --server-pid), so only client.cpu_us_per_request was measured");
+  EXPECT_EQ(
+      LineOf("cpu_us_per_request>1", load),
+      "--fail-if cpu_us_per_request>1: this run has no cpu_us_per_request: the server's process "
+      "could not be found (give --server-pid), so only client.cpu_us_per_request was measured");
 }
 
 TEST(EvaluateThreshold, IsNeverPassedByNothing) {
