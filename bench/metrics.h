@@ -44,6 +44,13 @@ inline constexpr Metric kMetrics[] = {
 };
 inline constexpr size_t kMetricCount = std::size(kMetrics);
 
+// Whether both ends decide it: a rate or a latency is that of the slower one. CPU, system calls and
+// memory are of the end that they are counted at, whichever the other's limit was.
+constexpr bool IsOfBothEnds(const Metric& metric) {
+  const std::string_view unit = metric.unit;
+  return unit == "per_s" || unit == "ns";
+}
+
 // The index of a metric by its key; kMetricCount where there is none.
 constexpr size_t MetricIndex(std::string_view key) {
   size_t index = 0;

@@ -20,8 +20,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kLoadGraceNs = 30'000'000'000;  // beyond its window: connecting, draining
 constexpr double kPaceHeld = 0.98;                // of what was asked for
-constexpr double kFullCpu = 0.95;                 // of a client thread's time: it is at its limit
-constexpr double kServerBusy = 0.90;              // of a server thread's time: it is, too
+constexpr double kServerBusy = 0.90;              // of a server thread's time: it is at its limit
 constexpr int kObjectiveBroken = 3;               // exit code of `load --fail-if`
 // A file of figures would be large for a percentile that few requests are behind.
 constexpr const char* kPercentiles[] = {"p50", "p90", "p99", "p99_9"};
@@ -49,6 +48,14 @@ bool Has(const std::vector<std::string>& words, const std::string& long_name,
     return word == long_name || word.starts_with(long_name + "=") ||
            (!short_name.empty() && word.starts_with(short_name) && !word.starts_with("--"));
   });
+}
+
+// Whether the load generator says of itself that its CPU was its limit. One that spins has no
+// idle time, which tells nothing.
+bool AtItsLimit(const Json& load) {
+  const Json accusations = load.value("accusations", Json::array());
+  return std::any_of(accusations.begin(), accusations.end(),
+                     [](const Json& one) { return one["code"] == "client_cpu_full"; });
 }
 
 // What is said of an arm or a scenario takes the place of what all have.
@@ -250,13 +257,14 @@ class Round {
     result_.full_hdr = Hdr(load);
     // At full speed one of the two is at its limit; it should be the server.
     const double server = Number(load, "/server/thread_share_max");
-    result_.generator_bound =
-        Number(load, "/client/cpu_share_max") >= kFullCpu && !(server >= kServerBusy);
+    result_.generator_bound = AtItsLimit(load) && !(server >= kServerBusy);
     const size_t gate = MetricIndex(scenario_.metric);
-    if (result_.generator_bound && gate < kMetricCount && kMetrics[gate].part == Part::kFull) {
+    if (result_.generator_bound && gate < kMetricCount && kMetrics[gate].part == Part::kFull &&
+        IsOfBothEnds(kMetrics[gate])) {
       result_.void_why = absl::StrFormat(
           "the load generator was the limit: it used all of its CPU, the server %.0f %%; give it "
-          "more threads (--load '-t 2') on CPUs of its own (--client-cpus)",
+          "more threads (--load '-t 2') on CPUs of its own (--client-cpus), or judge what is the "
+          "server's own (--metric full_server_cpu_us)",
           server * 100);
     }
     return absl::OkStatus();

@@ -373,6 +373,7 @@ class UringLoop {
     bool zero_copies : 1 = false;   // its transport can send without a copy
     bool copyless : 1 = false;      // the send in flight is a zero-copy one, zero_copy
     bool copies : 1 = false;        // a zero-copy send was refused: the kernel copies from now on
+    uint8_t sent_in = 0;            // the turn, modulo 256, in which the send in flight began
     uint16_t borrowed = 0;
     uint32_t unreleased = 0;  // zero-copy sends that are through, and whose memory isn't free
     uint32_t zero_copy = 0;
@@ -1199,7 +1200,7 @@ class UringLoop {
     if (slot.watch_end && slot.open) WatchEnd(slot);
     const bool wants = WantsReceive(slot);
     if (wants && !slot.receiving && !slot.starved) {
-      ArmReceive(slot);
+      AwaitsRoom(slot) ? List(slot) : ArmReceive(slot);
     } else if (!wants && slot.receiving && !slot.cancelled &&
                (slot.paused || NeedsCancelToPause(slot))) {
       CancelReceive(slot);
@@ -1234,6 +1235,14 @@ class UringLoop {
     return !features_.multishot_receive || slot.hung_up ||
            (!features_.receive_total && (slot.bulk || incremental_)) ||
            (slot.bulk && slot.messages);
+  }
+
+  // Whether to arm its receive a turn later: where most of the bound is taken, a receive would be
+  // a short one, and a peer that reads lets the send complete in the turn that submits it. A peer
+  // that doesn't is received from with the room that there is: it may wait for us to read.
+  bool AwaitsRoom(const Slot& slot) const {
+    return slot.in_flight && slot.sent_in == static_cast<uint8_t>(counters_.turns) &&
+           !slot.messages && Pending(slot) > options_.pending_bytes_max / 2;
   }
 
   size_t Room(const Slot& slot) const {
@@ -1458,6 +1467,7 @@ class UringLoop {
     Prepared(sqe, Key(Operation::kSendZeroCopy, send.index, send.generation));
     ++slot.operations;
     slot.in_flight = slot.copyless = true;
+    slot.sent_in = static_cast<uint8_t>(counters_.turns);
     slot.zero_copy = send.index;
   }
 
@@ -1519,6 +1529,7 @@ class UringLoop {
     }
     Prepared(sqe, Operation::kSend, slot);
     slot.in_flight = true;
+    slot.sent_in = static_cast<uint8_t>(counters_.turns);
   }
 
   H& handler_;
