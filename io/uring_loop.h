@@ -369,6 +369,7 @@ class UringLoop {
     bool direct : 1 = false;        // its descriptor is one of direct_
     bool resets : 1 = false;        // Abort() was called, and its descriptor is to be told
     bool bulk : 1 = false;          // it filled its bound: receives one by one, without byte caps
+    bool cut : 1 = false;           // a receive brought `length`, and left bytes in the socket
     uint8_t arms : 4 = 0;           // capped receives armed: every sixteenth looks for longer ones
     bool zero_copies : 1 = false;   // its transport can send without a copy
     bool copyless : 1 = false;      // the send in flight is a zero-copy one, zero_copy
@@ -378,6 +379,7 @@ class UringLoop {
     uint32_t unreleased = 0;  // zero-copy sends that are through, and whose memory isn't free
     uint32_t zero_copy = 0;
     uint32_t longest = 0;  // the longest receive since that one
+    uint32_t length = 0;   // what one receive can bring, of those that are armed with a byte cap
     const Endpoint* target = nullptr;
     Bytes out;        // what is being sent, or is to be sent next: before the queue
     ByteQueue queue;  // empty when the slot is freed
@@ -645,6 +647,9 @@ class UringLoop {
   void OnReceived(Slot& slot, int result, unsigned flags) {
     if (!(flags & IORING_CQE_F_MORE)) slot.receiving = slot.cancelled = false;
     const bool has_buffer = flags & IORING_CQE_F_BUFFER;
+    if (result > 0 && flags & IORING_CQE_F_SOCK_NONEMPTY) {
+      slot.cut |= static_cast<uint32_t>(result) >= slot.length;
+    }
     const uint16_t id = flags >> IORING_CQE_BUFFER_SHIFT;
     if ((bundles_ || incremental_) && !NeedsWhole(slot)) {
       // Without bytes the kernel names a buffer, and keeps it.
@@ -1253,16 +1258,22 @@ class UringLoop {
   // What may still be received must fit in the bound if none of it can be sent on. The total ends
   // the receive once it is reached, but does not shorten the last one: so it is the room without a
   // last receive. That is as long as this connection's were, so that as many as possible come
-  // before the next arming; now and then half of the room, to see whether they are longer by now.
+  // before the next arming; longer where one left bytes behind; and now and then at least half of
+  // the room, to see what comes by now.
   void CapReceive(io_uring_sqe* sqe, Slot& slot) {
     constexpr uint32_t kLengthMin = 4096;
     const auto room = static_cast<uint32_t>(Room(slot));
-    uint32_t length = std::min((room + 1) / 2, ReceiveMax(slot));
-    if (slot.arms++ == 0) {
-      slot.longest = 0;
-    } else if (length < ReceiveMax(slot)) {
-      length = std::min(length, std::max(slot.longest, kLengthMin));
+    const uint32_t max = ReceiveMax(slot);
+    if (slot.cut) slot.longest = std::max(slot.longest, 2 * slot.length);
+    uint32_t length = std::min((room + 1) / 2, max);
+    const bool looks = slot.arms++ == 0;
+    if (length < max) {
+      length = std::max(slot.longest, looks ? length : kLengthMin);
+      length = std::min({length, room, max});
     }
+    if (looks) slot.longest = 0;
+    slot.cut = false;
+    slot.length = length;
     SetReceiveTotal(sqe, room - length + 1);
     sqe->len = length;
   }

@@ -64,6 +64,21 @@ void ExpectPromtoolFindsNothing(const std::string& page) {
   std::filesystem::remove(path);
 }
 
+// A message of more than the bound on what waits for a peer (48 KiB): were each receive as short as
+// the room that is left, it would come in twenty.
+TEST_P(Seeing, LargeMessagesComeInFewReceives) {
+  constexpr int kMessages = 400;
+  Serving server({"127.0.0.1:0", "--backend", GetParam()});
+  const Ended load = RunToEnd({RINGSIDE_BINARY, "load", server.address(), "--backend", "epoll",
+                               "-c", "4", "-s", "64KiB", "-n", std::to_string(kMessages)});
+  EXPECT_EQ(load.exit_code, 0) << load.err;
+  const Json summary = server.Stop();
+  EXPECT_EQ(summary["bytes"]["received"], kMessages * 64 * 1024);
+  const double each = summary["loop"]["receives"].get<double>() / kMessages;
+  std::cout << each << " receives a message\n";
+  EXPECT_LE(each, 8);
+}
+
 TEST_P(Seeing, CountersAgreeWithTheSummary) {
   Serving server({"127.0.0.1:0", "--backend", GetParam(), "--threads", "2", "--listen",
                   "echo=unix:" + Scratch("u"), "--listen", "counter=udp://127.0.0.1:0", "--metrics",
