@@ -143,9 +143,12 @@ class Play {
     block.begin_s = std::chrono::duration<double>(begun - begun_).count();
     block.order = Order(record);
     block.arms.resize(options_.arms.size());
+    // Arms of a round get the same arrivals and sizes. The next round gets others: what an interval
+    // tells is to hold for any, and not for those that one seed happens to draw.
+    RoundPlan plan = options_.plan;
+    plan.seed = std::max<uint64_t>(1, options_.seed + record.blocks.size());
     for (const size_t arm : block.order) {
-      auto round =
-          PlayRound(options_.arms[arm], record.scenario, options_.plan, &record.rate_guesses[arm]);
+      auto round = PlayRound(options_.arms[arm], record.scenario, plan, &record.rate_guesses[arm]);
       if (!round.ok()) return round.status();
       time_.measured_ns += round->measured_ns;
       time_.warmup_ns += round->warmup_ns;

@@ -28,9 +28,9 @@ struct CompareOptions {
   RoundPlan plan;
   int64_t budget_ns = 300'000'000'000;  // for all scenarios
   int pairs_max = 80;                   // rounds for each
-  uint64_t seed = 0;                    // of the random order within rounds
-  bool ablation = false;                // arms are the first one with a feature switched
-  bool inconclusive_passes = false;     // what can't be told is no failure: for the result's `plan`
+  uint64_t seed = 0;                 // of the order within rounds; of the load of the nth, seed + n
+  bool ablation = false;             // arms are the first one with a feature switched
+  bool inconclusive_passes = false;  // what can't be told is no failure: for the result's `plan`
   std::optional<Sweep> sweep;
 };
 

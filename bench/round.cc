@@ -72,6 +72,7 @@ std::vector<std::string> LoadCommand(const Arm& arm, const Scenario& scenario,
   add("--server-pid", "", absl::StrCat(server.process.pid()));
   add("--warmup", "", Millis(plan.warmup_ns));
   add("--duration", "-d", Millis(plan.window_ns));
+  add("--seed", "", absl::StrCat(plan.seed));
   add("--backend", "-b", plan.client_backend);
   add("--connections", "-c", absl::StrCat(scenario.connections));
   if (scenario.depth > 1) add("--depth", "", absl::StrCat(scenario.depth));

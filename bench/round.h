@@ -19,6 +19,7 @@ struct RoundPlan {
   std::string client_backend;     // of the load generator, where an arm's own flags say none
   int64_t warmup_ns = 150'000'000;
   int64_t window_ns = 400'000'000;  // measured, for each part
+  uint64_t seed = 1;                // of what the load generator draws: arrivals, sizes
   double steal_max = 0.10;          // of the CPU time: a round with more is void
   double others_max = 0.10;         // likewise, of both ends' CPUs (bench/cpu_watch.h)
   int interrupt_fd = -1;            // becomes readable when the user wants an end

@@ -111,7 +111,8 @@ void DeclareCompare(Flags& flags, CompareFlags& f) {
       .Text("--server-cpus LIST", &f.server_cpus, "where the servers run (default: the first CPU)")
       .Text("--client-cpus LIST", &f.client_cpus,
             "where the load generator runs (default: another core)")
-      .Count("--seed", &f.seed, {1, ~0ull}, "of the order within rounds; without it, a random one")
+      .Count("--seed", &f.seed, {1, ~0ull},
+             "of the order within rounds and of their loads; without it, a random one")
       .Group("Output")
       .Text("-o,--output FILE", &f.output,
             "the result (default: results/compare-TIME-MACHINE.json, and its report as .html)")

@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kVerdicts = 2000;  // drawn from the pairs of each backend
 constexpr uint64_t kSeed = 1;
-constexpr double kBreach = 1.10;                  // a difference that is to be found
+constexpr double kBreach = 1.10;                   // a difference that is to be found
 constexpr int kComparisons = 20, kPairsEach = 10;  // of two delays
 constexpr int64_t kDelayNs = 1'000'000;
 constexpr int64_t kLaterNs[] = {20'000, 50'000, 100'000};

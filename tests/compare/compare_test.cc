@@ -208,11 +208,11 @@ TEST(Compare, PlaysEachWorkload) {
 // A load generator that never sleeps has a full CPU, which doesn't make it the limit.
 TEST(Compare, TakesNoSpinningGeneratorForTheLimit) {
   Ended ended;
-  const Json json = CompareJson(
-      {"--arm", "epoll=serve --backend epoll --delay 5ms", "--arm",
-       "again=serve --backend epoll --delay 5ms", "--service", "delay", "--load", "--busy-poll",
-       "--metric", "requests_per_s", "--pairs", "1"},
-      &ended);
+  const Json json =
+      CompareJson({"--arm", "epoll=serve --backend epoll --delay 5ms", "--arm",
+                   "again=serve --backend epoll --delay 5ms", "--service", "delay", "--load",
+                   "--busy-poll", "--metric", "requests_per_s", "--pairs", "1"},
+                  &ended);
   ASSERT_FALSE(json.is_discarded()) << ended.err;
   EXPECT_EQ(ended.exit_code, 5) << ended.err;
   EXPECT_EQ(Verdict(json)["pairs"], 1) << ended.out;
