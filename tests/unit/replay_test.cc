@@ -73,18 +73,20 @@ TEST(RecordedRounds, ShowADifferenceOfATenth) {
 }
 
 TEST(RecordedRounds, OfKnownDelaysAreRecoveredByTheirIntervals) {
+  // A percentile has so many digits, whatever the interval.
+  const double resolution = Recorded()["resolution"].get<double>();
+  ASSERT_LE(resolution, 0.001);
   int comparisons = 0, covered = 0;
   for (const Json& delay : Recorded()["delays"]) {
     const double truth = delay["true_ratio"].get<double>();
     for (const Json& comparison : delay["comparisons"]) {
-      covered += comparison["ratio_low"].get<double>() <= truth &&
-                 truth <= comparison["ratio_high"].get<double>();
+      covered += comparison["ratio_low"].get<double>() - resolution <= truth &&
+                 truth <= comparison["ratio_high"].get<double>() + resolution;
       ++comparisons;
     }
   }
-  // Of 24 whose intervals cover 95 % of the time, more than three miss with a chance of 3 %.
-  ASSERT_EQ(comparisons, 24);
-  EXPECT_GE(covered, 21);
+  ASSERT_GE(comparisons, 60);
+  EXPECT_GE(covered, 0.95 * comparisons);
 }
 
 }  // namespace
