@@ -44,7 +44,7 @@ absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, ui
   registration.ring_entries = entries_;
   registration.bgid = group_;
   incremental_ = filled == Filled::kIncrementally;
-  if (incremental_) registration.pad = kBufferRingIncremental;
+  if (incremental_) SetBufferRingFlags(registration, kBufferRingIncremental);
   const int result = io_uring_register_buf_ring(ring, &registration, 0);
   if (result < 0) {
     return absl::UnimplementedError(absl::StrCat("this kernel refuses a provided buffer ring: ",

@@ -103,7 +103,7 @@ bool MakesBufferRing(uint16_t flags) {
   io_uring_buf_reg registration = {};
   registration.ring_addr = reinterpret_cast<uint64_t>(memory);
   registration.ring_entries = 8;
-  registration.pad = flags;  // the field's name before there were any
+  SetBufferRingFlags(registration, flags);
   const bool made = ring.Register(IORING_REGISTER_PBUF_RING, &registration, 1);
   if (made) io_uring_unregister_buf_ring(ring.get(), 0);
   munmap(memory, kBytes);

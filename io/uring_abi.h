@@ -22,8 +22,31 @@ inline void SetReceiveTotal(io_uring_sqe* sqe, uint32_t bytes) {
 inline constexpr uint16_t kReceiveBundle = 1u << 4;
 
 // A buffer ring whose buffers are filled bit by bit (Linux 6.12): each receive goes on where the
-// last one ended. A flag of the registration, in the place of what 2.3 calls pad.
+// last one ended. A flag of the registration.
 inline constexpr uint16_t kBufferRingIncremental = 2;
+
+// Fields that have a name only since the kernel uses them: the liburing that we build with has
+// either the new name or its padding. Which, the compiler is asked, not a version.
+
+// The flags of a buffer ring's registration (Linux 6.12).
+template <class Registration>
+void SetBufferRingFlags(Registration& registration, uint16_t flags) {
+  if constexpr (requires { registration.flags; }) {
+    registration.flags = flags;
+  } else {
+    registration.pad = flags;
+  }
+}
+
+// How long an enter waits for more completions than have come, in us (Linux 6.12).
+template <class Argument>
+void SetMinimumWait(Argument& argument, uint32_t min_wait_us) {
+  if constexpr (requires { argument.min_wait_usec; }) {
+    argument.min_wait_usec = min_wait_us;
+  } else {
+    argument.pad = min_wait_us;
+  }
+}
 
 // Completion flag of a zero-copy send (Linux 6.0): the memory is free.
 inline constexpr unsigned kCompletionNotifies = 1u << 3;

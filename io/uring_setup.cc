@@ -184,7 +184,7 @@ int EnterWithMinimum(io_uring* ring, unsigned wait, __kernel_timespec* timeout,
                      uint32_t min_wait_us) {
   io_uring_getevents_arg argument = {};
   argument.sigmask_sz = _NSIG / 8;
-  argument.pad = min_wait_us;
+  SetMinimumWait(argument, min_wait_us);
   argument.ts = reinterpret_cast<uint64_t>(timeout);
   // What was prepared becomes the kernel's: __io_uring_flush_sq() of liburing, which has no name
   // outside of it.
