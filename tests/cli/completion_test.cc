@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "tests/cli/ringside.h"
+#include "tests/tier.h"
 
 // What `ringside completion` prints, as the shells themselves take it.
 namespace cli_tests {
@@ -261,6 +262,7 @@ class Manual : public testing::Test {
 };
 
 TEST_F(Manual, HasEveryFlagOfEachCommand) {
+  LEFT_TO_ALL();
   for (const std::string command : kCommands) {
     const std::string page = PageText(folder_ / ("ringside-" + command + ".1"));
     EXPECT_NE(page.find("ringside-" + command + " - "), std::string::npos) << command;
@@ -280,6 +282,7 @@ TEST_F(Manual, HasEveryFlagOfEachCommand) {
 }
 
 TEST_F(Manual, IsWithoutFaultForMan) {
+  LEFT_TO_ALL();
   if (!Installed("man")) GTEST_SKIP() << "man is not installed";
   for (const char* name :
        {"ringside.1", "ringside-serve.1", "ringside-load.1", "ringside-compare.1",

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/cli/ringside.h"
+#include "tests/tier.h"
 
 namespace cli_tests {
 namespace {
@@ -50,6 +51,7 @@ void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
 class LoadShapes : public testing::TestWithParam<std::tuple<std::string, Shape>> {};
 
 TEST_P(LoadShapes, LosesNothing) {
+  LEFT_TO_ALL();
   const auto& [backend, shape] = GetParam();
   if (!Available(backend)) GTEST_SKIP() << backend << " is not available here";
   Server server({"--backend", backend, "--size", std::to_string(shape.message_bytes)});
@@ -96,6 +98,7 @@ TEST_P(LoadOn, ProvesTheCounter) {
 }
 
 TEST_P(LoadOn, FindsAGapInTheCounter) {
+  LEFT_TO_ALL();
   if (!Installed("nc")) GTEST_SKIP() << "netcat is not installed";
   Server server({"--backend", GetParam(), "--service", "counter"});
   bench::Process load = Start({RINGSIDE_BINARY, "load", server.port(), "--service", "counter", "-c",
@@ -210,6 +213,7 @@ TEST_P(LoadOn, FindsASurplusFromAServerThatDoesNotDiscard) {
 }
 
 TEST_P(LoadOn, FindsADiscardThatTakesNothing) {
+  LEFT_TO_ALL();
   Server server({"--service", "discard"});
   server.process().Signal(SIGSTOP);  // its kernel still accepts and buffers
   const Json json = LoadJson(

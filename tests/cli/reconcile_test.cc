@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/cli/ringside.h"
+#include "tests/tier.h"
 
 // `ringside load --server-metrics`: what both ends counted, held against each other.
 namespace cli_tests {
@@ -73,6 +74,7 @@ const Strings kNoConnections = {"requests", "bytes"};
 
 // Each service on each kind of socket, several times on one server: its counters go on.
 TEST_P(Reconciled, EachServiceOnEachSocketCountsAsItsClient) {
+  LEFT_TO_ALL();
   struct Case {
     const char *transport, *service;
     Strings load;
@@ -254,6 +256,7 @@ TEST_P(Reconciled, AnotherClientIsSeenAndNamed) {
 }
 
 TEST_P(Reconciled, AnotherClientIsSeenOverDatagrams) {
+  LEFT_TO_ALL();
   const Measured measured("udp", {"--backend", GetParam()});
   MetricsProxy proxy(measured.metrics, [&](int number) {
     if (number == 1) UseAnotherClient(measured, SOCK_DGRAM);
@@ -268,6 +271,7 @@ TEST_P(Reconciled, AnotherClientIsSeenOverDatagrams) {
 }
 
 TEST_P(Reconciled, SeveralClassesFailTogether) {
+  LEFT_TO_ALL();
   const Measured measured("tcp", {"--backend", GetParam()});
   MetricsProxy proxy(measured.metrics, [&](int number) {
     if (number == 1) UseAnotherClient(measured, SOCK_STREAM);

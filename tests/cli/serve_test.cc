@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "tests/cli/ringside.h"
+#include "tests/tier.h"
 
 namespace cli_tests {
 namespace {
@@ -74,6 +75,7 @@ TEST_P(ServeOn, GivesSocatTenMebibytesBack) {
 }
 
 TEST_P(ServeOn, RepliesToNetcatWithItsText) {
+  LEFT_TO_ALL();
   if (!Installed("nc")) GTEST_SKIP() << "netcat is not installed";
   Server server({"--backend", GetParam(), "--service", "reply"});
   Ended ended = RunToEnd({"sh", "-c", "printf hello | nc -q1 127.0.0.1 " + server.port()});

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/cli/ringside.h"
+#include "tests/tier.h"
 
 // `ringside load` over all that is no TCP, against servers that are not ours: threads of the test,
 // which also lose, hold back, double and change datagrams as they are told.
@@ -159,6 +160,7 @@ TEST_P(LoadDatagrams, LosesNothing) {
 // Each request that is dropped is lost, and none of them holds up its connection for good. Whatever
 // else a busy machine lets time out is late.
 TEST_P(LoadDatagrams, CountsWhatIsLost) {
+  LEFT_TO_ALL();
   DatagramServer server(transport(), [](const auto& in) {
     return in.of_all % 100 == 0 ? std::vector<std::string>{} : Echo(in);
   });
@@ -174,6 +176,7 @@ TEST_P(LoadDatagrams, CountsWhatIsLost) {
 }
 
 TEST_P(LoadDatagrams, IsNotValidWhereMoreIsLostThanMayBe) {
+  LEFT_TO_ALL();
   DatagramServer server(transport(), [](const auto& in) {
     return in.of_all == 50 ? std::vector<std::string>{} : Echo(in);
   });
@@ -200,6 +203,7 @@ TEST_P(LoadDatagrams, OpensWhereTheFirstDatagramsAreLost) {
 
 // A reply is held back until the next request of its peer has come: so that one was given up.
 TEST_P(LoadDatagrams, TellsLateReplies) {
+  LEFT_TO_ALL();
   std::string held;
   DatagramServer server(transport(), [&](const auto& in) -> std::vector<std::string> {
     if (in.of_peer % 3 == 2) {
@@ -284,6 +288,7 @@ TEST_P(LoadDatagrams, FindsAForeignReply) {
 
 // A number may be lost with the reply that had it; one that nobody was given is missed.
 TEST_P(LoadDatagrams, ProvesTheCounterBesideLosses) {
+  LEFT_TO_ALL();
   for (const bool skips : {false, true}) {
     DatagramServer server(transport(), [&](const auto& in) -> std::vector<std::string> {
       if (in.of_all == 20) return {};

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "tests/cli/ringside.h"
+#include "tests/tier.h"
 
 namespace cli_tests {
 namespace {
@@ -90,6 +91,7 @@ TEST(Compare, WritesAResultWithItsEnvironment) {
 
 // Latencies of all rounds together are those of each.
 TEST(Compare, MergesTheLatenciesOfItsRounds) {
+  LEFT_TO_ALL();
   Ended ended;
   const Json json = CompareJson({"--arm", "epoll", "--arm", "epoll", "--pairs", "3"}, &ended);
   const Json& scenario = json["scenarios"][0];
@@ -105,6 +107,7 @@ TEST(Compare, MergesTheLatenciesOfItsRounds) {
 }
 
 TEST(Compare, FindsAServerThatIsSlowed) {
+  LEFT_TO_ALL();
   Ended ended;
   const Json json = CompareJson({"--arm", "bare=" + kBare, "--arm", "slowed=" + kBare + " 50000",
                                  "--pairs", "10"},  // 50 µs of work more for each message
@@ -116,6 +119,7 @@ TEST(Compare, FindsAServerThatIsSlowed) {
 
 // Of several arms each has a verdict, and an arm whose verdict is there isn't played any more.
 TEST(Compare, JudgesEachOfSeveralArms) {
+  LEFT_TO_ALL();
   Ended ended;
   const Json json = CompareJson(
       {"--arm", "bare=" + kBare, "--arm", "slowed=" + kBare + " 50000", "--arm",
@@ -159,6 +163,7 @@ TEST(Compare, WithoutASelfCheckThatPassesNothingIsJudged) {
 }
 
 TEST(Compare, PlaysOverEachTransport) {
+  LEFT_TO_ALL();
   const std::string folder = std::string(RINGSIDE_REFERENCES) + "/";
   for (const std::string transport : {"tcp", "unix", "seqpacket", "udp", "unix-dgram"}) {
     SCOPED_TRACE(transport);
@@ -177,6 +182,7 @@ TEST(Compare, PlaysOverEachTransport) {
 }
 
 TEST(Compare, PlaysOurServerOverEachTransport) {
+  LEFT_TO_ALL();
   for (const std::string transport : {"unix", "seqpacket", "udp", "unix-dgram"}) {
     SCOPED_TRACE(transport);
     Ended ended;
@@ -191,6 +197,7 @@ TEST(Compare, PlaysOurServerOverEachTransport) {
 }
 
 TEST(Compare, PlaysEachWorkload) {
+  LEFT_TO_ALL();
   for (const std::string workload : {"crr", "upload", "download", "duplex"}) {
     SCOPED_TRACE(workload);
     Ended ended;
@@ -234,6 +241,7 @@ TEST(Compare, SweepsAndNamesEachPoint) {
 // A server that takes a millisecond at least can't answer more than 1,000 requests/s on a
 // connection, and one that takes 10 ms no more than 100.
 TEST(Compare, SearchesTheHighestRateThatKeepsAnObjective) {
+  LEFT_TO_ALL();
   Ended ended;
   const Json json = JsonOf({"--arm", "quick=serve --backend epoll --delay 1ms", "--arm",
                             "late=serve --backend epoll --delay 10ms", "--service", "delay", "-c",
@@ -285,6 +293,7 @@ TEST(Compare, KeepsWhatWasMeasuredBeforeAnArmDied) {
 
 // A server that answers with other bytes is no arm to be compared.
 TEST(Compare, EndsWhereAnArmAnswersWrongly) {
+  LEFT_TO_ALL();
   Ended ended;
   CompareJson({"--arm", "epoll", "--arm", "liar=" RINGSIDE_BINARY " serve --service counter"},
               &ended);
@@ -356,6 +365,7 @@ TEST(Compare, SkipsABackendThatIsNotHere) {
 }
 
 TEST(Compare, WritesAMatrixToBeginWith) {
+  LEFT_TO_ALL();
   const auto folder = Folder();
   const std::string matrix = (folder / "bench.toml").string();
   EXPECT_EQ(Ringside({"compare", "--init", matrix}).exit_code, 0);
@@ -370,6 +380,7 @@ TEST(Compare, WritesAMatrixToBeginWith) {
 
 // A disk without room leaves nothing half-written, and the text is still shown.
 TEST(Compare, AFullDiskLeavesNothing) {
+  LEFT_TO_ALL();
   if (getuid() != 0) GTEST_SKIP() << "only root mounts a disk of its own";
   const auto folder = Folder();
   const std::string disk = (folder / "disk").string();

@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "tests/integrity/peer.h"
+#include "tests/tier.h"
 
 namespace integrity {
 namespace {
@@ -71,6 +72,7 @@ size_t DescriptorsOf(pid_t pid) {
 }
 
 TEST(Direct, HoldsMoreConnectionsThanThereAreDescriptors) {
+  LEFT_TO_ALL();
   constexpr uint64_t kMany = kSanitized ? 7'500 : 75'000;
   constexpr uint64_t kLimit = kMany * 4 / 15;  // RLIMIT_NOFILE of both: 20,000
   constexpr int kThreads = 5;                  // at each end; four would just do

@@ -1,6 +1,7 @@
 #include <signal.h>
 
 #include "tests/stress/drive.h"
+#include "tests/tier.h"
 
 namespace stress_tests {
 namespace {
@@ -102,6 +103,7 @@ TEST_P(Hold, HoldsMoreThanAProcessMayByMoreProcesses) {
 }
 
 TEST_P(Hold, KeepsWhatItHasWhereDescriptorsEnd) {
+  LEFT_TO_ALL();
   const Ended ended =
       WithDescriptors(300, Both(GetParam()) + Args{"-c", "2000", "--no-direct", "--hold", "100ms"});
   EXPECT_EQ(ended.exit_code, 3) << ended.err << ended.out;
@@ -121,6 +123,7 @@ TEST_P(Hold, KeepsWhatItHasWhereDescriptorsEnd) {
 }
 
 TEST_P(Hold, StopsAtAServerThatTakesNobodyMore) {
+  LEFT_TO_ALL();
   Server server({"--backend", GetParam(), "--connections-max", "100"});
   const Json json = StressJson(Args{"hold", server.port(), "--client-backend", GetParam(), "-c",
                                     "300", "--hold", "100ms", "--connect-timeout", "300ms"},
@@ -210,6 +213,7 @@ TEST(HoldText, SaysWhatItFound) {
 
 // More than RLIMIT_NOFILE allows a process, in one process at each end.
 TEST(HoldDirect, HoldsSeventyFiveThousand) {
+  LEFT_TO_ALL();
   constexpr uint64_t kCount = 75'000;
   if (kSanitized) GTEST_SKIP() << "a sanitizer's memory is not the program's";
   if (!MayUnshare()) GTEST_SKIP() << "no network namespace of its own";

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/integrity/peer.h"
+#include "tests/tier.h"
 
 namespace integrity {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 using Resets = EachBackend;
 INSTANTIATE_TEST_SUITE_P(Backends, Resets, testing::Values("epoll", "io_uring"), BackendName);
 
-constexpr uint64_t kConnections = kSanitized ? 5'000 : 50'000;
+const uint64_t kConnections = kSanitized ? 5'000 : tier::Tenth(50'000);
 constexpr size_t kAtOnce = 256;
 constexpr uint64_t kSourcesMax = 8;
 

@@ -5,6 +5,7 @@
 
 #include "tests/load/drive.h"
 #include "tests/load/tiny_server.h"
+#include "tests/tier.h"
 
 // What a run says against itself, and what its user may make a failure of.
 namespace load_tests::accusations {
@@ -50,6 +51,7 @@ TEST(Accusations, OfAServerThatStandsStill) {
 
 // Two of 64 are served as fast as it goes, the others once.
 TEST(Accusations, OfAServerThatStarvesMost) {
+  LEFT_TO_ALL();
   for (const std::string& backend : Backends()) {
     SCOPED_TRACE(backend);
     TinyServer server([](Peer& peer, const std::string& bytes) {
@@ -65,6 +67,7 @@ TEST(Accusations, OfAServerThatStarvesMost) {
 }
 
 TEST(Accusations, OfAServerThatNeverAnswersMost) {
+  LEFT_TO_ALL();
   for (const std::string& backend : Backends()) {
     SCOPED_TRACE(backend);
     TinyServer server([](Peer& peer, const std::string& bytes) {
@@ -91,6 +94,7 @@ std::string FirstCpu() {
 }
 
 TEST(Accusations, OfAMachineThatDoesSomethingElse) {
+  LEFT_TO_ALL();
   if (!cli_tests::Installed("taskset")) GTEST_SKIP() << "taskset (util-linux) is not installed";
   const std::string cpu = FirstCpu();
   Serving server({"127.0.0.1:0"});

@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "stats/hdr_codec.h"
 #include "tests/load/drive.h"
+#include "tests/tier.h"
 
 // What a run leaves behind, whole or cut off: files that programs read.
 namespace load_tests::files {
@@ -94,6 +95,7 @@ void ExpectWhole(const Files& files) {
 }
 
 TEST(Files, AgreeWithEachOther) {
+  LEFT_TO_ALL();
   Serving server({"127.0.0.1:0"});
   for (const std::string& backend : Backends()) {
     for (const Args& how : {Args{"-d", "250ms", "--warmup", "0s"}, Args{"-n", "3000"},

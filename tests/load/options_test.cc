@@ -1,5 +1,6 @@
 #include "tests/load/drive.h"
 #include "tests/load/tiny_server.h"
+#include "tests/tier.h"
 
 // What `load` can be told beyond its workload, each seen from the other end, or in the result.
 namespace load_tests::options {
@@ -127,6 +128,7 @@ TEST_P(LoadWith, TimestampsTellTheClientsShare) {
 }
 
 TEST_P(LoadWith, AWarmupThatEndsByItself) {
+  LEFT_TO_ALL();
   Serving server({"127.0.0.1:0"});
   for (const Args& rate : {Args{}, Args{"--rate", "500"}}) {
     const Json json = LoadJson(Client(server.address(), GetParam()) +

@@ -4,6 +4,7 @@
 
 #include "tests/load/drive.h"
 #include "tests/load/tiny_server.h"
+#include "tests/tier.h"
 
 // Servers that do what they should not: each trouble is counted by its kind, located, and fails the
 // run, which goes on to its end.
@@ -124,6 +125,7 @@ TEST_P(TroubleOn, GivesUpARequestThatIsNeverAnswered) {
 }
 
 TEST_P(TroubleOn, CountsWhatIsUnansweredAtTheEnd) {
+  LEFT_TO_ALL();
   TinyServer server([](Peer& peer, const std::string& bytes) {
     if (peer.number != 4 || peer.received <= 64) peer.Send(bytes);
   });
@@ -134,6 +136,7 @@ TEST_P(TroubleOn, CountsWhatIsUnansweredAtTheEnd) {
 }
 
 TEST_P(TroubleOn, CountsHalfAReplyAsNone) {
+  LEFT_TO_ALL();
   const Json json = Patiently(
       [&](const Pace& pace) {
         TinyServer server([](Peer& peer, const std::string& bytes) {
@@ -314,6 +317,7 @@ uint64_t PeakKib(pid_t pid) {
 }
 
 TEST_P(TroubleOn, WhatIsUnsentTakesNoMemory) {
+  LEFT_TO_ALL();
   if (kSanitized) GTEST_SKIP() << "a sanitizer's memory is not the program's";
   Serving server({"127.0.0.1:0"});
   bench::Process load = StartLoad({server.address(), "--backend", GetParam(), "-c", "8", "--rate",

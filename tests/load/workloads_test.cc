@@ -2,6 +2,7 @@
 #include <map>
 
 #include "tests/load/drive.h"
+#include "tests/tier.h"
 
 // Every workload over every kind of socket that it can use, by both of the client's backends.
 namespace load_tests::workloads {
@@ -156,6 +157,7 @@ struct Sizes {
 };
 
 TEST(Workloads, VerifyRequestsOfManySizes) {
+  LEFT_TO_ALL();
   const std::vector<Sizes> all = {{"1..4KiB", "1..4KiB", 1, 2048.5, 4096},
                                   {"64:90,4KiB:10", "64:90,4KiB:10", 64, 467.2, 4096},
                                   {"exp:256", "exp:64", 1, 0, 0}};

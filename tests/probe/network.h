@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/cli/ringside.h"
+#include "tests/usable_address.h"
 
 // Networks of the tests' own, and what listens in them.
 namespace probe_tests {
@@ -121,6 +122,7 @@ class OwnNetwork : public testing::TestWithParam<std::string> {
       GTEST_SKIP() << "no network namespace of its own: " << strerror(errno);
     }
     Shell("ip link set lo up");
+    network_tests::AwaitLoopback();
     if (HasParam() && GetParam() == "io_uring" && !cli_tests::Available("io_uring")) {
       GTEST_SKIP() << "io_uring is not available here";
     }

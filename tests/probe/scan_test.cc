@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "tests/probe/network.h"
+#include "tests/tier.h"
 
 namespace probe_tests {
 namespace {
@@ -62,6 +63,7 @@ Ports PortsOfSs() {
 }
 
 TEST_P(Scan, AgreesWithSsOnAllPorts) {
+  LEFT_TO_ALL();
   constexpr int kListeners = 200;
   std::mt19937 random(1);
   std::vector<Fd> listeners;
@@ -102,6 +104,7 @@ TEST_P(Scan, MeetsItselfAndKnows) {
 }
 
 TEST_P(Scan, NeverMistakesItselfInTheKernelsRange) {
+  LEFT_TO_ALL();
   ASSERT_TRUE(WriteText("/proc/sys/net/ipv4/ip_local_port_range", "40000 40063"));
   const Fd listener = Bound("127.0.0.1", 40017, 100);  // it accepts nobody
   for (int i = 0; i < 30; ++i) {

@@ -10,6 +10,7 @@
 #include "report/merge.h"
 #include "tests/cli/ringside.h"
 #include "tests/report/sample.h"
+#include "tests/tier.h"
 
 // Each format, read by the tool that it is for; where that isn't installed, skipped by its name.
 namespace report_tests {
@@ -169,6 +170,7 @@ double ChangeOf(const std::string& out, const std::string& row) {
 }
 
 TEST(Gbench, IsReadByComparePyAndLowerIsBetter) {
+  LEFT_TO_ALL();
   if (!ComparePyIsHere()) GTEST_SKIP() << "compare.py (libbenchmark-tools) is not installed";
   const Json result = Read(Sample({.slower_by = 1.25, .void_round = true}));
   const TemporaryFile both("both.json", Rendered("gbench", result));
@@ -245,6 +247,7 @@ TEST(Markdown, BeginsWithTheVerdictAndLetsNoNameBreakItsTables) {
 constexpr const char* kHdrJar = "/usr/share/java/hdrhistogram.jar";
 
 TEST(Hlog, IsReadByHdrHistogramsOwnReader) {
+  LEFT_TO_ALL();
   if (!Installed("java") || !Installed("javac") || !std::filesystem::exists(kHdrJar)) {
     GTEST_SKIP() << "libhdrhistogram-java or a JDK is not installed";
   }
@@ -288,6 +291,7 @@ TEST(Hlog, IsReadByHdrHistogramsOwnReader) {
 }
 
 TEST(Hgrm, IsOfOneDistribution) {
+  LEFT_TO_ALL();
   const Json result = Read(Sample());
   EXPECT_FALSE(report::Render("hgrm", {&result, 1}).ok());  // of two arms
   const std::string text = Rendered("hgrm", result, {.arm = "epoll"});

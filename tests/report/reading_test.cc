@@ -5,6 +5,7 @@
 #include "report/schema.h"
 #include "tests/cli/ringside.h"
 #include "tests/report/sample.h"
+#include "tests/tier.h"
 
 // Result files as they are found: whole, old, too new, cut off, damaged, or something else.
 namespace report_tests {
@@ -68,6 +69,7 @@ TEST(ReadResult, NamesThePlaceThatIsWrong) {
 
 // Whatever is taken out, it is an error or every report can do without it.
 TEST(ReadResult, LetsNothingThroughThatAReportWouldMiss) {
+  LEFT_TO_ALL();
   const Json flat = Sample().flatten();
   size_t index = 0, refused = 0;
   for (const auto& [pointer, value] : flat.items()) {
@@ -89,6 +91,7 @@ TEST(ReadResult, LetsNothingThroughThatAReportWouldMiss) {
 }
 
 TEST(ReadResult, BringsOldResultsUpToDate) {
+  LEFT_TO_ALL();
   size_t old = 0;
   for (const auto& entry :
        std::filesystem::directory_iterator(std::string(RINGSIDE_SOURCE_DIR) + "/results")) {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tests/serve/peers.h"
+#include "tests/tier.h"
 
 // Who is served, and who isn't: by address, by Unix credentials, and what datagrams are not
 // answered. "Never" is decided by order, not by time: on loopback a packet is processed in the
@@ -422,6 +423,7 @@ void ExpectNoEndlessBouncing(const std::string& backend, const std::string& host
 }
 
 TEST_P(AccessOn, BouncesNoDatagramForEverBetweenTwoServers) {
+  LEFT_TO_ALL();
   OwnNetwork network;
   if (!network.missing().empty()) GTEST_SKIP() << network.missing();
   network.AddAddress("10.9.0.1/24");

@@ -11,6 +11,7 @@
 
 #include "server/takeover.h"
 #include "tests/serve/plain_client.h"
+#include "tests/tier.h"
 
 // Starting, being replaced, and ending.
 namespace serve_tests::life {
@@ -278,7 +279,7 @@ void RestartUnderLoad(int restarts, const std::string& takeover,
             << load.lost_datagrams << " datagrams lost\n";
 }
 
-constexpr int kRestarts = kSanitized ? 20 : 100;
+const int kRestarts = kSanitized ? 20 : tier::Tenth(100);
 
 TEST(Takeover, LosesNothingInAHundredRestarts) {
   RestartUnderLoad(kRestarts, Scratch("takeover"), {"1"});

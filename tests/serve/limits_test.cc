@@ -11,6 +11,7 @@
 
 #include "tests/serve/peers.h"
 #include "tests/serve/plain_client.h"
+#include "tests/tier.h"
 
 // What a server's limits keep out, cut off and let through, and that each is counted.
 namespace serve_tests {
@@ -235,6 +236,7 @@ TEST_P(LimitsOn, ResetsWhoNeverReadsThoughItSends) {
 }
 
 TEST_P(LimitsOn, KeepsWhoReadsSlowly) {
+  LEFT_TO_ALL();
   Kept kept = Kept::kVoid;
   for (int i = 0; i < 5 && kept == Kept::kVoid; ++i) {
     Server server({"--backend", GetParam(), "--stall-timeout", "800ms", "--idle-timeout", "800ms"});
@@ -399,6 +401,7 @@ TEST_P(LimitsOn, WaitsWithoutSpinningWhereNoDescriptorIsLeft) {
 // ---- stuck peers
 
 TEST_P(LimitsOn, ServesTheGoodAmongTwoHundredStuck) {
+  LEFT_TO_ALL();
   const std::string stream = peers::SocketPath("stuck"), packets = peers::SocketPath("stuckp");
   Server server({"--backend", GetParam(), "--listen", "echo=unix:" + stream, "--listen",
                  "echo=unix-seqpacket:" + packets});

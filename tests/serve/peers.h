@@ -29,6 +29,7 @@
 #include "io/endpoint.h"
 #include "io/errors.h"
 #include "tests/cli/ringside.h"
+#include "tests/usable_address.h"
 
 // What a server's limits and its access control are for: peers of every kind, good and bad.
 namespace peers {
@@ -208,6 +209,7 @@ class OwnNetwork {
     } else {
       entered_ = true;
       Run({"ip", "link", "set", "lo", "up"});
+      network_tests::AwaitLoopback();
     }
   }
   ~OwnNetwork() {
@@ -223,6 +225,7 @@ class OwnNetwork {
     std::vector<std::string> command = {"ip", "addr", "add", address, "dev", "lo"};
     if (address.find(':') != std::string::npos) command.emplace_back("nodad");
     Run(command);
+    network_tests::AwaitUsable(address);
   }
 
  private:

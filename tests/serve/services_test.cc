@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/serve/plain_client.h"
+#include "tests/tier.h"
 
 // Every service over every kind of socket, asked by clients that aren't ours.
 namespace serve_tests::services {
@@ -107,6 +108,7 @@ uint64_t Greeting(const std::string& text) {
 }
 
 TEST_P(Services, AnswerSocatOnEveryKindOfSocket) {
+  LEFT_TO_ALL();
   if (!Installed("socat")) GTEST_SKIP() << "socat is not installed";
   Everything everything(GetParam());
   std::multiset<uint64_t> numbers, greetings;

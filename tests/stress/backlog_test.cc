@@ -18,6 +18,7 @@
 #include "tests/cli/ringside.h"
 #include "tests/serve/peers.h"
 #include "tests/serve/plain_client.h"
+#include "tests/tier.h"
 
 // `ringside stress backlog` from outside: what it finds of queues whose length is known.
 namespace stress_tests::backlog {
@@ -111,6 +112,7 @@ constexpr uint64_t kBacklogs[] = {1, 8, 128, 4096};
 // ---- how much a queue holds
 
 TEST(StressBacklog, AListenerHoldsItsBacklogAndOneMore) {
+  LEFT_TO_ALL();
   const Json json = RunBacklog({"--backlogs", "1,8,128,4096", "--beyond", "5", "--timeout", "2s"});
   const Json& rows = json["backlog"]["rows"];
   ASSERT_EQ(rows.size(), std::size(kBacklogs));
@@ -143,6 +145,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, StressBacklogOn, testing::Values("epoll", "io
                          [](const auto& test) { return test.param; });
 
 TEST_P(StressBacklogOn, AStoppedServerHoldsTheSame) {
+  LEFT_TO_ALL();
   const Json json = RunBacklog({"--stopped", "--backend", GetParam(), "--backlogs", "1,8,128,4096",
                                 "--beyond", "3", "--timeout", "300ms"});
   const Json& rows = json["backlog"]["rows"];
@@ -280,6 +283,7 @@ TEST(StressBacklog, MemoryFloorEndsItBeforeItBegins) {
 // ---- what becomes of the others
 
 TEST(StressBacklog, ASlowServerIsReachedByRetries) {
+  LEFT_TO_ALL();
   const Json json =
       RunBacklog({"--backlogs", "1", "--accepts-per-s", "50", "--beyond", "4", "--timeout", "60s"});
   const Json& row = json["backlog"]["rows"][0];

@@ -9,6 +9,7 @@
 #include "stats/socket_diag.h"
 #include "tests/stress/bad_server.h"
 #include "tests/stress/drive.h"
+#include "tests/tier.h"
 
 namespace stress_tests {
 namespace {
@@ -275,6 +276,7 @@ Json HeldResult(bench::Process& run, int exit_code) {
 }
 
 TEST_P(Fds, ReportsWhatThereIsAtASignal) {
+  LEFT_TO_ALL();
   Server server = Server::By({"prlimit", "--nofile=100", RINGSIDE_BINARY, "serve", "0", "--json",
                               "--backend", GetParam()});
   bench::Process run = StartHold(server.port(), server.process().pid(), 5);
@@ -286,6 +288,7 @@ TEST_P(Fds, ReportsWhatThereIsAtASignal) {
 }
 
 TEST(FdsOfOthers, ReportsAServerThatDiesAsAProblem) {
+  LEFT_TO_ALL();
   auto server = std::make_unique<BadServer>(BadServer::Kind::kSpins);
   bench::Process run = StartHold(server->port(), server->pid(), 5);
   server.reset();

@@ -1,6 +1,7 @@
 #include <iostream>
 
 #include "tests/stress/drive.h"
+#include "tests/tier.h"
 
 namespace stress_tests {
 namespace {
@@ -31,6 +32,7 @@ class Slow : public EachBackend {
 INSTANTIATE_TEST_SUITE_P(Backends, Slow, testing::Values("epoll", "io_uring"), BackendName);
 
 TEST_P(Slow, NeverReadersAreHeldAndOthersServed) {
+  LEFT_TO_ALL();
   const Json json = Short({"--kind", "never-read", "-n", "20"});
   const Json& peers = json["slow"]["rows"][0]["peers"];
   EXPECT_EQ(peers["received_bytes"], 0);
@@ -39,6 +41,7 @@ TEST_P(Slow, NeverReadersAreHeldAndOthersServed) {
 }
 
 TEST_P(Slow, TricklersReadLittle) {
+  LEFT_TO_ALL();
   const Json json = Short({"--kind", "trickle", "-n", "20", "--trickle-every", "10ms"});
   const Json& peers = json["slow"]["rows"][0]["peers"];
   EXPECT_GT(Number(peers["received_bytes"]), 0u);
@@ -54,6 +57,7 @@ TEST_P(Slow, HalfClosersAreAnsweredAndClosed) {
 }
 
 TEST_P(Slow, AllKindsHaveARow) {
+  LEFT_TO_ALL();
   const Json json = Short({"-n", "5"});
   ASSERT_EQ(json["slow"]["rows"].size(), 3u);
   EXPECT_EQ(json["slow"]["rows"][0]["kind"], "never-read");
@@ -64,6 +68,7 @@ TEST_P(Slow, AllKindsHaveARow) {
 // What serve promises of peers that never read: 64 KiB each (tests/integrity/memory_test.cc), and
 // io_uring's receive buffers, once.
 TEST_P(Slow, NeverReadersCostWhatServePromises) {
+  LEFT_TO_ALL();
   if (kSanitized) GTEST_SKIP() << "a sanitizer's shadow is not the server's memory";
   constexpr double kPeers = 50, kEachMax = 64 * 1024, kPool = 64 * 64 * 1024;
   Args flags = {"--kind", "never-read"};
@@ -77,6 +82,7 @@ TEST_P(Slow, NeverReadersCostWhatServePromises) {
 }
 
 TEST_P(Slow, TheServersLimitClosesThem) {
+  LEFT_TO_ALL();
   const Json json = StressJson({"slow", "--backend", GetParam(), "--kind", "never-read", "-n", "10",
                                 "-d", "2s", "--serve-flags", "--stall-timeout 100ms"});
   const Json& row = json["slow"]["rows"][0];

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "services/all.h"
+#include "tests/tier.h"
 
 namespace services {
 namespace {
@@ -95,6 +96,7 @@ TEST(SizePlan, OfWeightsHasThemAll) {
 }
 
 TEST(SizePlan, FollowsExponentialLogNormalAndPareto) {
+  LEFT_TO_ALL();
   EXPECT_LT(Distance(SizePlan::Exponential(1024), [](double x) { return 1 - std::exp(-x / 1024); }),
             kDistanceMax);
   EXPECT_LT(Distance(SizePlan::Exponential(1), [](double x) { return 1 - std::exp(-x); }),
@@ -113,6 +115,7 @@ TEST(SizePlan, FollowsExponentialLogNormalAndPareto) {
 }
 
 TEST(SizePlan, KeepsItsBoundsAndItsMean) {
+  LEFT_TO_ALL();
   const std::vector<SizePlan> plans = {
       SizePlan::Exponential(1),          SizePlan::Exponential(SizePlan::kMax),
       SizePlan::LogNormal(1, 0.01),      SizePlan::LogNormal(1, 100),

@@ -27,6 +27,7 @@
 #include "io/errors.h"
 #include "server/access_list.h"
 #include "server/socket_filter.h"
+#include "tests/usable_address.h"
 
 // What the kernel makes of the programs: real sockets over loopback. "Never arrives" is decided by
 // order, not by time: on loopback a packet is processed in the sender's own system call, so what a
@@ -258,14 +259,7 @@ void AddV6Address(const char* address) {
   request.ifr6_ifindex = static_cast<int>(if_nametoindex("lo"));
   Check(inet_pton(AF_INET6, address, &request.ifr6_addr) == 1, address);
   Permit(ioctl(control.fd(), SIOCSIFADDR, &request), "an IPv6 address");
-  // The kernel's own worker makes a new address usable (addrconf_dad_work).
-  const io::Endpoint at = At(address, 0);
-  const auto hung = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (bind(Socket(AF_INET6, SOCK_DGRAM).fd(), at.address(), at.size()) != 0) {
-    Check(errno == EADDRNOTAVAIL && std::chrono::steady_clock::now() < hung,
-          absl::StrCat("bind ", address, ": ", io::ErrnoName(errno)));
-    sched_yield();
-  }
+  network_tests::AwaitUsable(address);
 }
 
 // Plays in a child process with a network of its own.

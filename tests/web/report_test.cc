@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "report/html.h"
+#include "tests/tier.h"
 #include "tests/web/browser.h"
 #include "tests/web/sample_results.h"
 
@@ -122,6 +123,7 @@ TEST_F(Report, SaysWhatWasFoundAndShowsIt) {
 }
 
 TEST_F(Report, SwitchesSeriesViewsAndThemes) {
+  LEFT_TO_ALL();
   Json compare = Comparison({"epoll", "io_uring", "bare"});
   compare["scenarios"].push_back(Scenario("64 × 16 KiB", nullptr, 3, "cannot tell", 1.01));
   Open({compare});
@@ -172,6 +174,7 @@ TEST_F(Report, SwitchesSeriesViewsAndThemes) {
 }
 
 TEST_F(Report, KeepsNamesText) {
+  LEFT_TO_ALL();
   const std::string hostile =
       "</script><script>window.broken = 1</script><!--<img src=x "
       "onerror=window.broken=1>";
@@ -195,6 +198,7 @@ TEST_F(Report, KeepsNamesText) {
 }
 
 TEST_F(Report, ShowsALoadWithItsTimeseries) {
+  LEFT_TO_ALL();
   cli_tests::Server server({});
   const std::filesystem::path lines = folder_.path() / "load.jsonl";
   const nlohmann::json load = cli_tests::LoadJson(
@@ -208,8 +212,8 @@ TEST_F(Report, ShowsALoadWithItsTimeseries) {
   Open(results);
 
   EXPECT_NE(browser_->TextOf("h1").find("requests/s, p99 "), std::string::npos);
-  EXPECT_EQ(browser_->TextOf(".verdicts .badge span:last-child"), load["verdict"]["kind"]);
-  EXPECT_EQ(browser_->TextOf(".verdicts .sentence"), load["verdict"]["reason"]);
+  EXPECT_EQ(browser_->TextOf(".verdicts .badge span:last-child"), load["verdict"]["kind"].get<std::string>());
+  EXPECT_EQ(browser_->TextOf(".verdicts .sentence"), load["verdict"]["reason"].get<std::string>());
   EXPECT_NE(HoverText().find("service time: "), std::string::npos);
   EXPECT_EQ(browser_->Run("return Chart.getChart(document.querySelectorAll('.chart canvas')[1])"
                           ".data.datasets[0].data.length"),
