@@ -39,27 +39,50 @@ absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, ui
         absl::StrCat("no memory for ", count_, " receive buffers of ", bytes_,
                      " bytes: ", ErrnoName(errno), "; use fewer or smaller ones"));
   }
+  incremental_ = filled == Filled::kIncrementally;
+  if (const int error = Register(ring)) {
+    return absl::UnimplementedError(absl::StrCat(
+        "this kernel refuses a provided buffer ring: ", ErrnoName(error), "; Linux 6.0 is needed"));
+  }
+  states_.resize(count_);
+  idle_.reserve(count_);
+  lend_max_ = std::max(count_ / 8, std::min(64u, count_ - std::max(1u, count_ / 4)));
+  Begin();
+  clean_ = idle_.size();
+  return absl::OkStatus();
+}
+
+// Returns 0, or an errno.
+int BufferRing::Register(io_uring* ring) {
   io_uring_buf_reg registration = {};
   registration.ring_addr = reinterpret_cast<uint64_t>(ring_);
   registration.ring_entries = entries_;
   registration.bgid = group_;
-  incremental_ = filled == Filled::kIncrementally;
   if (incremental_) SetBufferRingFlags(registration, kBufferRingIncremental);
   const int result = io_uring_register_buf_ring(ring, &registration, 0);
-  if (result < 0) {
-    return absl::UnimplementedError(absl::StrCat("this kernel refuses a provided buffer ring: ",
-                                                 ErrnoName(-result), "; Linux 6.0 is needed"));
-  }
+  if (result < 0) return -result;
   io_uring_buf_ring_init(ring_);
-  states_.resize(count_);
-  idle_.reserve(count_);
+  return 0;
+}
+
+// With all buffers idle: provides the first.
+void BufferRing::Begin() {
+  idle_.clear();
   for (uint32_t id = count_; id-- > 0;) idle_.push_back(static_cast<uint16_t>(id));
+  in_ring_ = lent_ = taken_ = used_peak_ = 0;
+  added_ = 0;
+  last_ = 0;
+  clean_ = idle_least_ = 0;
   target_ = std::min(count_, kTargetFirst);
-  lend_max_ = std::max(count_ / 8, std::min(64u, count_ - std::max(1u, count_ / 4)));
-  clean_ = idle_.size();
   Fill();
   Publish();
-  return absl::OkStatus();
+}
+
+int BufferRing::Restart(io_uring* ring) {
+  io_uring_unregister_buf_ring(ring, group_);
+  if (const int error = Register(ring)) return error;
+  Begin();
+  return 0;
 }
 
 void BufferRing::Close(io_uring* ring) { io_uring_unregister_buf_ring(ring, group_); }

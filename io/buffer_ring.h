@@ -43,6 +43,10 @@ class BufferRing {
   absl::Status Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes,
                     Filled filled = Filled::kAtOnce);
   void Close(io_uring* ring);
+  // Begins anew, with all buffers, where it can't be known any more which of them the kernel took.
+  // REQUIRES: no receive is in the kernel, and lent() is 0. Returns 0, or an errno: then it is
+  // closed for good.
+  int Restart(io_uring* ring);
   bool open() const { return ring_ != nullptr; }
   uint16_t group() const { return group_; }
 
@@ -127,6 +131,8 @@ class BufferRing {
     io_uring_buf_ring_add(ring_, buffer(id), bytes_, id, mask_, added_++);
     ++in_ring_;
   }
+  int Register(io_uring* ring);
+  void Begin();
   void Fill();
   void Adapt();
   void Release();

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "io/bytes.h"
 
@@ -30,8 +29,9 @@ class BlockPool {
     for (FreeList& list : lists_) Drop(list);
   }
 
-  // A block for up to kLarge bytes, or, to hold one message, for as many as are asked for.
-  Block* Take(size_t bytes) {
+  // A block for up to kLarge bytes, or, to hold one message, for as many as are asked for. nullptr:
+  // there is no memory.
+  [[nodiscard]] Block* Take(size_t bytes) noexcept {
     const uint32_t kind = KindFor(bytes);
     FreeList& list = lists_[kind];
     Block* block = list.head;
@@ -41,7 +41,7 @@ class BlockPool {
     } else {
       const size_t capacity = kind == kOversize ? bytes : CapacityOf(kind);
       block = static_cast<Block*>(std::malloc(sizeof(Block) + capacity));
-      if (block == nullptr) throw std::bad_alloc();
+      if (block == nullptr) return nullptr;
       block->capacity = static_cast<uint32_t>(capacity);
     }
     block->next = nullptr;
@@ -99,11 +99,16 @@ class ByteQueue {
   bool empty() const { return bytes_ == 0; }
   size_t bytes() const { return bytes_; }
 
-  void Append(Bytes in, BlockPool& pool) {
+  // False: there is no memory for all of them. Then some are there: the queue is good for Clear().
+  [[nodiscard]] bool Append(Bytes in, BlockPool& pool) noexcept {
     bytes_ += in.size();
     while (!in.empty()) {
       if (tail_ == nullptr || tail_->end == tail_->capacity) {
         BlockPool::Block* block = pool.Take(std::min<size_t>(in.size(), BlockPool::kLarge));
+        if (block == nullptr) {
+          bytes_ -= in.size();
+          return false;
+        }
         (tail_ != nullptr ? tail_->next : head_) = block;
         tail_ = block;
       }
@@ -112,17 +117,20 @@ class ByteQueue {
       tail_->end += room;
       in = in.subspan(room);
     }
+    return true;
   }
 
   // Appends one message, which Front() will give alone. For bytes(), each counts as the memory that
-  // it takes. REQUIRES: !in.empty().
-  void AppendMessage(Bytes in, BlockPool& pool) {
+  // it takes. False: there is no memory, and nothing has changed. REQUIRES: !in.empty().
+  [[nodiscard]] bool AppendMessage(Bytes in, BlockPool& pool) noexcept {
     BlockPool::Block* block = pool.Take(in.size());
+    if (block == nullptr) return false;
     (tail_ != nullptr ? tail_->next : head_) = block;
     tail_ = block;
     std::memcpy(block->data(), in.data(), in.size());
     block->end = static_cast<uint32_t>(in.size());
     bytes_ += block->capacity;
+    return true;
   }
 
   // Takes the first message away.

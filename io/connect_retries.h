@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <new>
 
 #include "io/endpoint.h"
 #include "io/event_loop.h"
@@ -15,8 +16,14 @@ namespace io {
 class ConnectRetries {
  public:
   bool empty() const { return attempts_.empty(); }
-  void Add(const Endpoint& at, const Connection& c) {
-    attempts_.push_back({at, c.index, c.generation});
+  // False: there is no memory for it.
+  [[nodiscard]] bool Add(const Endpoint& at, const Connection& c) noexcept {
+    try {
+      attempts_.push_back({at, c.index, c.generation});
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
   }
   // A wait must not outlast the next try.
   Nanos Clip(Nanos timeout) const { return empty() ? timeout : std::min<Nanos>(timeout, kRetry); }

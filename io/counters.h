@@ -49,6 +49,9 @@ struct Counters {
   uint64_t datagrams_received = 0;  // OnDatagram calls; also in receives
   uint64_t datagrams_sent = 0;      // also in sends
   uint64_t datagrams_dropped = 0;   // to be sent, and not taken by the kernel
+  uint64_t datagram_pauses = 0;     // receiving datagrams failed again at once: it pauses
+  uint64_t no_memory = 0;           // connections ended or not accepted, datagrams dropped: ENOMEM
+  uint64_t lost_completions = 0;    // times that the kernel said so: EBADR (io_uring)
   uint64_t truncated = 0;           // messages longer than a receive buffer: dropped
   ErrorCounts errors;               // operations that failed, by errno
 
@@ -73,6 +76,9 @@ struct Counters {
     datagrams_received += other.datagrams_received;
     datagrams_sent += other.datagrams_sent;
     datagrams_dropped += other.datagrams_dropped;
+    datagram_pauses += other.datagram_pauses;
+    no_memory += other.no_memory;
+    lost_completions += other.lost_completions;
     truncated += other.truncated;
     errors.Merge(other.errors);
   }

@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@
 #include "io/attention_list.h"
 #include "io/byte_queue.h"
 #include "io/connect_retries.h"
+#include "io/datagram_pause.h"
 #include "io/errors.h"
 #include "io/event_loop.h"
 #include "io/kernel.h"
@@ -127,25 +129,27 @@ class EpollLoop {
     for (Listener& listener : listeners_) {
       if (listener.fd < 0) continue;
       // To close it is not enough: the set keeps what another process, or a copy, holds open.
-      ++counters_.system_calls;
-      kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, listener.fd, nullptr);
+      Unwatch(listener.fd);
       CloseDescriptor(listener.fd);
       listener.fd = -1;
+      listener.pause.Clear();
     }
     pause_.Clear();
+    datagrams_pause_ = false;
   }
 
   void RetireListeners() noexcept {
     for (Listener& listener : listeners_) {
       if (listener.fd < 0) continue;
-      ++counters_.system_calls;
-      kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, listener.fd, nullptr);
+      Unwatch(listener.fd);
       listener.retired = true;
+      listener.pause.Clear();
       if (listener.datagrams) continue;  // there may be something to be sent yet
       CloseDescriptor(listener.fd);
       listener.fd = -1;
     }
     pause_.Clear();
+    datagrams_pause_ = false;
   }
 
   absl::StatusOr<Connection*> Connect(const Endpoint& at, uint64_t tag = 0,
@@ -157,6 +161,7 @@ class EpollLoop {
     Slot* slot = slots_.Take();
     if (slot == nullptr) {
       CloseDescriptor(*fd);
+      if (!slots_.full()) return NoMemory();
       return absl::ResourceExhaustedError(
           absl::StrCat("the limit of ", options_.connections_max, " connections is reached"));
     }
@@ -238,6 +243,8 @@ class EpollLoop {
     const bool called = !attention_.empty();  // the handler: so the caller is to have its say
     AdvanceListed();
     if (pause_.Due()) ResumeAccepting();
+    if (datagrams_pause_) [[unlikely]]
+      timeout = ResumeDatagrams(timeout);
     ConnectAgain();
     timeout =
         called || !attention_.empty() ? Nanos::zero() : connect_retries_.Clip(pause_.Clip(timeout));
@@ -334,6 +341,7 @@ class EpollLoop {
     Transport transport;
     bool datagrams, shared, udp_gro;
     bool retired = false;  // nothing is taken from it any more
+    DatagramPause pause;
   };
 
   // What one recvmmsg(2) brings, and the sendmmsg(2) that answers it.
@@ -376,19 +384,42 @@ class EpollLoop {
   static constexpr int kReceivesMax = 4;  // an event, likewise
 
   absl::Status Watch(int fd, uint32_t events, uint64_t key) {
-    epoll_event event = {.events = events, .data = {.u64 = key}};
-    ++counters_.system_calls;
-    const int result = kernel_.EpollControl(epoll_, EPOLL_CTL_ADD, fd, &event);
-    if (result == 0) return absl::OkStatus();
+    const int error = AddToSet(fd, events, key);
+    if (error == 0) return absl::OkStatus();
     return absl::ResourceExhaustedError(
-        absl::StrCat("epoll_ctl: ", ErrnoName(-result),
-                     result == -ENOSPC ? "; raise fs.epoll.max_user_watches" : ""));
+        absl::StrCat("epoll_ctl: ", ErrnoName(error),
+                     error == ENOSPC ? "; raise fs.epoll.max_user_watches" : ""));
   }
 
+  // 0, or an errno.
+  int AddToSet(int fd, uint32_t events, uint64_t key) {
+    epoll_event event = {.events = events, .data = {.u64 = key}};
+    ++counters_.system_calls;
+    return -kernel_.EpollControl(epoll_, EPOLL_CTL_ADD, fd, &event);
+  }
+
+  // One that a pause took out already isn't there (ENOENT). No other error can be but by a bug.
+  void Unwatch(int fd) {
+    ++counters_.system_calls;
+    const int result = kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+    if (result < 0 && result != -ENOENT) counters_.errors.Add(-result);
+  }
+
+  static uint32_t EventsOf(const Listener& listener) {
+    return EPOLLIN | (listener.shared ? EPOLLEXCLUSIVE : 0u);
+  }
   absl::Status WatchListener(size_t index) {
+    return Watch(listeners_[index].fd, EventsOf(listeners_[index]), kListenerKey | index);
+  }
+  // The same for one that a pause took out; false where it stays out.
+  bool WatchListenerAgain(size_t index) {
     const Listener& listener = listeners_[index];
-    return Watch(listener.fd, EPOLLIN | (listener.shared ? EPOLLEXCLUSIVE : 0u),
-                 kListenerKey | index);
+    return AddToSet(listener.fd, EventsOf(listener), kListenerKey | index) == 0;
+  }
+
+  static absl::Status NoMemory() {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for a connection: ", ErrnoName(ENOMEM)));
   }
 
   void SetTransport(Slot& slot, Transport transport) const {
@@ -429,7 +460,10 @@ class EpollLoop {
 
   void CloseDescriptor(int fd) {
     ++counters_.system_calls;
-    kernel_.Close(fd);
+    // Whatever close(2) says, the descriptor is gone (EINTR, EIO, ENOSPC, EDQUOT) or was none of
+    // ours (EBADF, a bug): to close it again would close somebody else's.
+    const int result = kernel_.Close(fd);
+    if (result < 0) counters_.errors.Add(-result);
   }
 
   static size_t Pending(const Slot& slot) { return slot.stable.size() + slot.queue.bytes(); }
@@ -450,6 +484,15 @@ class EpollLoop {
     slot.dead = true;
     counters_.errors.Add(error);
     List(slot);
+  }
+
+  // What is queued would be cut off in the middle: so a reset, not an end.
+  void OutOfMemory(Slot& slot) {
+    if (slot.dead) return;
+    ++counters_.no_memory;
+    ResetOnClose(slot.fd);
+    ++counters_.system_calls;
+    Fail(slot, ENOMEM);
   }
 
   // --- events -----------------------------------------------------------------------------------
@@ -513,7 +556,7 @@ class EpollLoop {
     ++counters_.system_calls;
     const int result = kernel_.Connect(slot.fd, at);
     if (result == -EAGAIN && at.is_unix()) {
-      connect_retries_.Add(at, slot);
+      if (!connect_retries_.Add(at, slot)) OutOfMemory(slot);
     } else if (result < 0 && result != -EINPROGRESS) {
       Fail(slot, -result);
     } else {
@@ -543,7 +586,13 @@ class EpollLoop {
     // Of a shared listener one at a time, so that others get some.
     const int accepts_max = listener.shared ? 1 : kAcceptsMax;
     for (int i = 0; i < accepts_max && listener.fd >= 0; ++i) {
-      if (slots_.full()) return PauseAccepting();
+      if (!slots_.Ready()) {
+        if (!slots_.full()) {
+          ++counters_.no_memory;
+          counters_.errors.Add(ENOMEM);
+        }
+        return PauseAccepting();
+      }
       ++counters_.system_calls;
       const int fd = kernel_.Accept(listener.fd);
       if (fd < 0) {
@@ -582,9 +631,7 @@ class EpollLoop {
     ++counters_.accept_pauses;
     pause_.Start();
     for (Listener& listener : listeners_) {
-      if (listener.fd < 0 || listener.datagrams) continue;
-      ++counters_.system_calls;
-      kernel_.EpollControl(epoll_, EPOLL_CTL_DEL, listener.fd, nullptr);
+      if (listener.fd >= 0 && !listener.datagrams) Unwatch(listener.fd);
     }
   }
 
@@ -592,7 +639,7 @@ class EpollLoop {
     pause_.Clear();
     for (size_t i = 0; i < listeners_.size(); ++i) {
       if (listeners_[i].fd < 0 || listeners_[i].datagrams) continue;
-      if (!WatchListener(i).ok()) return PauseAccepting();
+      if (!WatchListenerAgain(i)) return PauseAccepting();
     }
   }
 
@@ -603,10 +650,8 @@ class EpollLoop {
       batch_->Rewind();
       ++counters_.system_calls;
       const int count = kernel_.ReceiveMany(listener.fd, batch_->in.data(), DatagramBatch::kCount);
-      if (count < 0) {
-        if (count != -EAGAIN && count != -EINTR) counters_.errors.Add(-count);
-        return;
-      }
+      if (count < 0) return OnDatagramError(listener, -count);
+      listener.pause.Received();
       receiving_datagrams_ = &listener;
       for (int i = 0; i < count; ++i) {
         const msghdr& header = batch_->in[i].msg_hdr;
@@ -639,6 +684,31 @@ class EpollLoop {
     }
   }
 
+  // A socket that fails for longer stays readable, and would spin: it leaves epoll for a moment.
+  void OnDatagramError(Listener& listener, int error) {
+    if (error == EAGAIN || error == EINTR) return;
+    counters_.errors.Add(error);
+    if (!listener.pause.Failed(error)) return;
+    ++counters_.datagram_pauses;
+    datagrams_pause_ = true;
+    Unwatch(listener.fd);
+  }
+
+  // Returns how long to wait at most.
+  Nanos ResumeDatagrams(Nanos timeout) {
+    datagrams_pause_ = false;
+    for (size_t i = 0; i < listeners_.size(); ++i) {
+      DatagramPause& pause = listeners_[i].pause;
+      if (pause.Due()) {
+        pause.Clear();
+        if (!WatchListenerAgain(i)) pause.Failed(ENOMEM);
+      }
+      datagrams_pause_ |= pause.active();
+      timeout = pause.Clip(timeout);
+    }
+    return timeout;
+  }
+
   // Within OnDatagram: answers are gathered, and sent in one call when the batch is through. Bytes
   // that are lent stay where they are until then.
   void Gather(const DatagramPath& path, Bytes out) {
@@ -654,8 +724,13 @@ class EpollLoop {
                       out.data() < begin + batch.payload[0].iov_len * DatagramBatch::kCount;
     batch.copy[batch.answers] = nullptr;
     if (!lent && !out.empty()) {
-      ++counters_.replies_copied;
       BlockPool::Block* block = batch.copy[batch.answers] = blocks_.Take(out.size());
+      if (block == nullptr) {
+        ++counters_.no_memory;
+        ++counters_.datagrams_dropped;
+        return counters_.errors.Add(ENOMEM);
+      }
+      ++counters_.replies_copied;
       std::copy(out.begin(), out.end(), block->data());
       out = {block->data(), out.size()};
     }
@@ -702,6 +777,13 @@ class EpollLoop {
   // --- a connection's progress ------------------------------------------------------------------
 
   void AdvanceListed() {
+    if (attention_.TakeLost()) [[unlikely]] {
+      for (uint32_t i = 0; i < slots_.size(); ++i) {
+        if (!slots_[i].listed) continue;
+        slots_[i].listed = false;
+        Advance(slots_[i]);
+      }
+    }
     for (size_t count = attention_.size(); count > 0; --count) {
       const auto [index, generation] = attention_.Pop();
       Slot* slot = slots_.Find(index, generation);
@@ -723,7 +805,8 @@ class EpollLoop {
     if (slot.finish && !slot.finished && Pending(slot) == 0 && !slot.dead && !slot.connecting) {
       slot.finished = true;
       ++counters_.system_calls;
-      kernel_.Shutdown(slot.fd, SHUT_WR);
+      const int result = kernel_.Shutdown(slot.fd, SHUT_WR);
+      if (result < 0 && result != -ENOTCONN) Fail(slot, -result);  // ENOTCONN: the peer reset it
     }
     advancing_ = nullptr;
     if (slot.dead || (slot.closing && Pending(slot) == 0)) return CloseNow(slot);
@@ -830,7 +913,10 @@ class EpollLoop {
   void Enqueue(Slot& slot, Bytes out) {
     if (slot.dead) return;
     ++counters_.replies_copied;
-    slot.messages ? slot.queue.AppendMessage(out, blocks_) : slot.queue.Append(out, blocks_);
+    const bool queued =
+        slot.messages ? slot.queue.AppendMessage(out, blocks_) : slot.queue.Append(out, blocks_);
+    if (!queued) [[unlikely]]
+      return OutOfMemory(slot);
     if (!slot.full && Pending(slot) >= options_.pending_bytes_max) {
       slot.full = true;
       ++counters_.receive_pauses;
@@ -886,6 +972,7 @@ class EpollLoop {
   std::unique_ptr<DatagramBatch> batch_;           // where datagrams are listened for
   const Listener* receiving_datagrams_ = nullptr;  // a batch of it is at the handler
   AcceptPause pause_;
+  bool datagrams_pause_ = false;  // of some listener
   SlotTable<Slot> slots_;
   AttentionList attention_;
   BlockPool blocks_;

@@ -16,6 +16,13 @@
 //     may exceed it by what was under way). At connections_max, or without a free descriptor, it
 //     stops accepting until a connection closed: who comes meanwhile waits in the backlog, and is
 //     served then. Handlers don't see either; the counters do.
+//   * Memory that can't be had ends the connection that needs it: it is reset, OnClose says ENOMEM,
+//     and `no_memory` counts it. Who can't be accepted for want of memory waits in the backlog (or,
+//     where the kernel has accepted him already, is reset); a datagram is dropped. Nothing is
+//     thrown once the loop is open, but by what returns a status: Listen() and Connect().
+//   * What the kernel loses for want of memory (EBADR of io_uring_enter(2)) nobody can know: all
+//     connections with something under way are reset, with EBADR, `lost_completions` counts it, and
+//     the loop goes on with others.
 //   * After PauseReceive(), bytes that were already under way may still come. A peer's reset is
 //     seen at the latest when something is sent to it, or received from it again.
 //   * Two ends that each queue more than pending_bytes_max in one piece, and read nothing
@@ -34,7 +41,8 @@
 //   * Datagram sockets. Listen() on UDP or Unix datagrams opens one socket for all peers. What
 //     comes is lent to OnDatagram, with the path it took; SendDatagram() sends along a path, at
 //     once or never: where the kernel does not take it, it is dropped and counted. An answer goes
-//     out with one hop less than it was asked with (DatagramPath).
+//     out with one hop less than it was asked with (DatagramPath). A socket that fails again and
+//     again is left alone for a moment each time (io/datagram_pause.h).
 
 #include <sys/socket.h>
 
@@ -223,7 +231,8 @@ concept EventLoop = requires(L loop, Connection& c, const Endpoint& at, const Li
   // Waits up to `timeout` for something to happen and handles it; doesn't wait where the handler
   // had to be called before. May return early. An error is the loop's end.
   { loop.RunOnce(timeout) } -> std::same_as<absl::Status>;
-  // Ends the current, or the next, wait of RunOnce(). Any thread, and signal handlers.
+  // Ends the current, or the next, wait of RunOnce(). Any thread, and signal handlers: errno stays
+  // as it is.
   { loop.Wake() }
   noexcept;
   // Aborts all connections, with their OnClose, and returns when the kernel holds nothing of ours.

@@ -74,6 +74,16 @@ struct Kernel {
   int EnterBatch(io_uring* ring, unsigned wait, __kernel_timespec* timeout, uint32_t min_wait_us) {
     return EnterWithMinimum(ring, wait, timeout, min_wait_us);
   }
+  // Cancels all that is in the ring, and waits for what runs already (Linux 6.0). Returns how many
+  // it found.
+  int CancelEverything(io_uring* ring) {
+    io_uring_sync_cancel_reg all = {};
+    all.fd = -1;
+    all.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+    all.timeout.tv_nsec = 10'000'000;
+    const int found = io_uring_register_sync_cancel(ring, &all);
+    return found == -ENOENT ? 0 : found;
+  }
   // Hands a completion to the loop: deliver(user_data, result, flags).
   template <class Deliver>
   void OnCompletion(const io_uring_cqe& cqe, Deliver&& deliver) {

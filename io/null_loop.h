@@ -70,6 +70,7 @@ class NullLoop {
     if (shutting_down_) return absl::FailedPreconditionError("the loop is shutting down");
     Slot* slot = slots_.Take();
     if (slot == nullptr) {
+      if (!slots_.full()) return absl::ResourceExhaustedError("no memory for a connection");
       return absl::ResourceExhaustedError(
           absl::StrCat("the limit of ", options_.connections_max, " connections is reached"));
     }
@@ -87,7 +88,9 @@ class NullLoop {
     }
     Slot* peer = listener == listeners_.end() ? nullptr : slots_.Take();
     if (peer == nullptr) {
-      Fail(*slot, ECONNREFUSED);
+      const bool no_memory = listener != listeners_.end() && !slots_.full();
+      counters_.no_memory += no_memory;
+      Fail(*slot, no_memory ? ENOMEM : ECONNREFUSED);
       return slot;
     }
     peer->used = true;
@@ -141,7 +144,7 @@ class NullLoop {
       if (slot.sink != nullptr) slot.sink->append(AsText(out));
       return;
     }
-    Append(slot, slot.queue, out);
+    if (slot.dead || !Append(slot, slot.queue, out)) return OutOfMemory(slot);
     if (!slot.full && slot.queue.bytes() >= options_.pending_bytes_max) {
       slot.full = true;
       ++counters_.receive_pauses;
@@ -158,10 +161,14 @@ class NullLoop {
       ++counters_.datagrams_dropped;
       return;
     }
+    if (!out.empty() && !Append(*peer, peer->inbox, out)) {
+      ++counters_.no_memory;
+      ++counters_.datagrams_dropped;
+      return counters_.errors.Add(ENOMEM);
+    }
     ++counters_.sends;
     ++counters_.datagrams_sent;
     counters_.sent_bytes += out.size();
-    if (!out.empty()) Append(*peer, peer->inbox, out);
     List(*peer);
   }
 
@@ -300,8 +307,8 @@ class NullLoop {
     return slot.used && slot.endless && AddressOf(slot).sin_port == v4.sin_port ? &slot : nullptr;
   }
 
-  void Append(const Slot& slot, ByteQueue& queue, Bytes bytes) {
-    slot.messages ? queue.AppendMessage(bytes, blocks_) : queue.Append(bytes, blocks_);
+  [[nodiscard]] bool Append(const Slot& slot, ByteQueue& queue, Bytes bytes) {
+    return slot.messages ? queue.AppendMessage(bytes, blocks_) : queue.Append(bytes, blocks_);
   }
 
   void List(Slot& slot) {
@@ -320,7 +327,22 @@ class NullLoop {
     List(slot);
   }
 
+  // What is queued would be cut off in the middle: so a reset, not an end.
+  void OutOfMemory(Slot& slot) {
+    if (slot.dead) return;
+    ++counters_.no_memory;
+    slot.reset = true;
+    Fail(slot, ENOMEM);
+  }
+
   void AdvanceListed() {
+    if (attention_.TakeLost()) [[unlikely]] {
+      for (uint32_t i = 0; i < slots_.size(); ++i) {
+        if (!slots_[i].listed) continue;
+        slots_[i].listed = false;
+        Advance(slots_[i]);
+      }
+    }
     for (size_t count = attention_.size(); count > 0; --count) {
       const auto [index, generation] = attention_.Pop();
       Slot* slot = slots_.Find(index, generation);
@@ -375,7 +397,7 @@ class NullLoop {
       const Bytes out = slot.messages
                             ? front
                             : front.first(std::min(front.size(), kWindow - peer->inbox.bytes()));
-      Append(*peer, peer->inbox, out);
+      if (!Append(*peer, peer->inbox, out)) return OutOfMemory(slot);
       counters_.sent_bytes += out.size();
       slot.messages ? slot.queue.ConsumeMessage(blocks_) : slot.queue.Consume(out.size(), blocks_);
     }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <vector>
 
 namespace io {
@@ -20,14 +21,11 @@ class SlotTable {
 
   explicit SlotTable(uint32_t slots_max) : slots_max_(slots_max) {}
 
-  // A free slot, reset; nullptr when slots_max are taken. Allocates when the table grows.
-  T* Take() {
+  // A free slot, reset; nullptr when slots_max are taken, or where there is no memory for more.
+  // Allocates when the table grows.
+  T* Take() noexcept {
     if (free_.empty()) {
-      if (size_ == slots_max_) return nullptr;
-      if (size_ % kChunk == 0) {
-        chunks_.push_back(std::make_unique<T[]>(kChunk));
-        free_.reserve(size_ + kChunk);
-      }
+      if (!Ready()) return nullptr;
       T& slot = (*this)[size_];
       slot.index = size_++;
       ++taken_;
@@ -39,7 +37,21 @@ class SlotTable {
     return slot;
   }
 
-  void Free(T& slot) {
+  // Whether Take() will give one: not full(), and there is memory.
+  bool Ready() noexcept {
+    if (!free_.empty()) return true;
+    if (size_ == slots_max_) return false;
+    if (size_ < chunks_.size() * kChunk) return true;
+    try {
+      free_.reserve(size_ + kChunk);  // first, so that Free() never allocates
+      chunks_.push_back(std::make_unique<T[]>(kChunk));
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
+  }
+
+  void Free(T& slot) noexcept {
     slot.generation = (slot.generation + 1) & kGenerationMask;
     slot.Reset();
     free_.push_back(slot.index);

@@ -18,6 +18,7 @@
 #include "io/buffer_ring.h"
 #include "io/byte_queue.h"
 #include "io/connect_retries.h"
+#include "io/datagram_pause.h"
 #include "io/direct_descriptors.h"
 #include "io/errors.h"
 #include "io/event_loop.h"
@@ -44,6 +45,8 @@ namespace io {
 //   * Bytes of a lent buffer that are to be sent are sent from it; it is recycled when the send
 //     completed. They are copied when buffers run low, or when a send is in flight already.
 //   * One io_uring_enter(2) a turn submits, runs deferred task work and waits.
+//   * Where the kernel lost completions (EBADR), all that is in it is cancelled, and what has not
+//     completed when it holds nothing any more was lost: Recover().
 template <class H, class K = Kernel>
 class UringLoop {
  public:
@@ -88,6 +91,7 @@ class UringLoop {
     bundles_ = options_.features.Uses(Feature::kBundles);
     status = OpenBuffers();
     if (!status.ok()) return status;
+    refused_.reserve(options_.direct_accepts);
     if (options_.direct_descriptors != 0 || options_.direct_accepts != 0) {
       status = direct_.Open(&ring_, options_.direct_descriptors, options_.direct_accepts);
       if (!status.ok()) return status;
@@ -128,7 +132,10 @@ class UringLoop {
   }
 
   void StopListening() noexcept {
-    for (Listener& listener : listeners_) listener.stopping = true;
+    for (Listener& listener : listeners_) {
+      listener.stopping = true;
+      listener.pause.Clear();
+    }
     pause_.Clear();
     UpdateListeners();
     for (const Waiting& waiting : waiting_) {
@@ -153,6 +160,7 @@ class UringLoop {
     Slot* slot = slots_.Take();
     if (slot == nullptr) {
       CloseDescriptor(*fd);
+      if (!slots_.full()) return NoMemory();
       return absl::ResourceExhaustedError(
           absl::StrCat("the limit of ", options_.connections_max, " connections is reached"));
     }
@@ -160,7 +168,13 @@ class UringLoop {
     SetTransport(*slot, at.transport());
     if (connect.receive_timestamps && !at.is_unix()) {
       ++counters_.system_calls;
-      if (AskForReceiveStamps(*fd)) slot->stamped = std::make_unique<StampedReceive>();
+      if (AskForReceiveStamps(*fd)) slot->stamped.reset(new (std::nothrow) StampedReceive);
+    }
+    slot->target = Target(at);
+    if (slot->target == nullptr) {
+      CloseDescriptor(*fd);
+      slots_.Free(*slot);
+      return NoMemory();
     }
     slot->direct = options_.direct_descriptors != 0 && !at.is_unix();
     if (slot->direct) {
@@ -173,7 +187,6 @@ class UringLoop {
     }
     slot->fd = *fd;
     slot->connecting = true;
-    slot->target = &*targets_.insert(at).first;
     List(*slot);
     return slot;
   }
@@ -203,7 +216,10 @@ class UringLoop {
     }
     io_uring_sqe* sqe = nullptr;
     Outgoing* outgoing = open && path.peer_size != 0 ? outgoing_.Take() : nullptr;
-    if (outgoing != nullptr && (sqe = Prepare()) == nullptr) outgoing_.Free(*outgoing);
+    if (outgoing != nullptr && (!MakeCopy(*outgoing, out) || (sqe = Prepare()) == nullptr)) {
+      if (outgoing->copy != nullptr) blocks_.Return(outgoing->copy);
+      outgoing_.Free(*outgoing);
+    }
     if (sqe == nullptr) {
       ++counters_.datagrams_dropped;
       return;
@@ -211,6 +227,7 @@ class UringLoop {
     Listener& listener = listeners_[socket];
     outgoing->datagram.Prepare(path, HoldDatagram(*outgoing, out));
     outgoing->socket = socket;
+    outgoing->sent = true;
     // A Unix socket waits for its peer to read. One that doesn't must not hold up the others.
     const unsigned flags =
         MSG_NOSIGNAL | (listener.transport == Transport::kUdp ? 0 : MSG_DONTWAIT);
@@ -259,9 +276,13 @@ class UringLoop {
     BeforeEnter(&timeout);
     const bool rearmable = !starved_.empty() && BuffersInRing() > 0;
     if (rearmable || !attention_.empty()) timeout = Nanos::zero();
+    if (recovering_) [[unlikely]]
+      timeout = kRecoveryTurn;
     const absl::Status entered = Enter(timeout);
     if (!entered.ok()) return entered;
     Harvest();
+    if (recovering_) [[unlikely]]
+      return Recover();
     return absl::OkStatus();
   }
 
@@ -404,6 +425,7 @@ class UringLoop {
     uint32_t accepts = 0;    // direct: so many are
     bool cancelled = false;  // its cancel is submitted
     bool stopping = false;
+    DatagramPause pause;
     bool retired = false;  // what comes before the cancel is served; a datagram socket stays open
     uint32_t sending = 0;  // datagrams in the kernel
     msghdr message = {};   // how large a datagram's name and control data may be
@@ -416,8 +438,9 @@ class UringLoop {
     bool borrowed = false;  // the payload lies in buffer `buffer`; else in `copy`, if there is any
     uint16_t buffer = 0;
     BlockPool::Block* copy = nullptr;
+    bool sent = false;  // it is submitted, or will be
     DatagramOut datagram;
-    void Reset() { copy = nullptr, borrowed = false; }
+    void Reset() { copy = nullptr, borrowed = sent = false; }
   };
 
   // A zero-copy send. Life: Take() -> submitted -> completed: its slot may send on -> notified: the
@@ -446,6 +469,8 @@ class UringLoop {
   };
 
   static constexpr uint32_t kNoSlot = ~0u;
+  static constexpr std::chrono::milliseconds kRecoveryTurn{1};
+  static constexpr unsigned kQuietTurns = 2;
   static constexpr unsigned kTaskWorkBatch = 20;  // IO_LOCAL_TW_DEFAULT_MAX, io_uring/io_uring.c
   static constexpr unsigned kFullTurns = 5;
   static constexpr int kGatheredForever = 3600;  // seconds: a turn may always end early
@@ -468,14 +493,17 @@ class UringLoop {
   // A place in the submission ring; makes room by submitting. nullptr where the kernel takes none
   // now: the caller lists its slot and tries again in the next turn.
   io_uring_sqe* Prepare() {
+    if (recovering_) [[unlikely]]
+      return nullptr;  // what is in the kernel is to become less
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     if (sqe != nullptr) return sqe;
     ++counters_.system_calls;
     extendable_ = nullptr;  // it leaves now
     PublishBuffers();
     __kernel_timespec now = {};
-    kernel_.Enter(&ring_, 0, &now);
-    sqe = io_uring_get_sqe(&ring_);
+    // Whatever else it says, the turn's own call says again.
+    if (kernel_.Enter(&ring_, 0, &now) == -EBADR) OnLostCompletions();
+    sqe = recovering_ ? nullptr : io_uring_get_sqe(&ring_);
     if (sqe == nullptr) submissions_full_ = true;
     return sqe;
   }
@@ -519,13 +547,16 @@ class UringLoop {
 
   void BeforeEnter(Nanos* timeout) {
     submissions_full_ = false;
-    const bool admits = !waiting_.empty() && !slots_.full();
+    const bool admits = !waiting_.empty() && slots_.Ready();
     const bool called = admits || !attention_.empty();  // the handler, maybe
     const bool delayed = kernel_.DeliverDelayed(
         [this](uint64_t key, int result, unsigned flags) { Complete(key, result, flags); });
+    deferred_ = delayed;
     AdvanceListed();
     RearmStarved();
     if (pause_.Due()) ResumeAccepting();
+    if (datagrams_pause_) [[unlikely]]
+      *timeout = ResumeDatagrams(*timeout);
     ConnectAgain();
     AdmitWaiting();
     CloseRefused();
@@ -573,6 +604,9 @@ class UringLoop {
       case EAGAIN:  // no memory for a request now
       case EBUSY:   // the completion ring overflowed: harvest first
         return absl::OkStatus();
+      case EBADR:  // no memory to keep the completions that overflowed
+        OnLostCompletions();
+        return absl::OkStatus();
       default:
         if (result >= 0) return absl::OkStatus();
         return absl::InternalError(absl::StrCat("io_uring_enter: ", ErrnoName(-result)));
@@ -604,9 +638,13 @@ class UringLoop {
     if (operation == Operation::kAccept) return OnAcceptDone(listeners_[index], result, more);
     if (operation == Operation::kAcceptDirect) return OnDirectAcceptDone(accepts_[index], result);
     if (operation == Operation::kRefuseReset) {
+      if (result < 0) counters_.errors.Add(-result);
       return refused_.push_back({.number = static_cast<int>(index), .reset = true});
     }
-    if (operation == Operation::kRefuseClose) return direct_.Free(static_cast<int>(index));
+    if (operation == Operation::kRefuseClose) {
+      if (result < 0) counters_.errors.Add(-result);
+      return direct_.Free(static_cast<int>(index));
+    }
     if (operation == Operation::kReceiveDatagram) return OnDatagramReceived(index, result, flags);
     if (operation == Operation::kSendDatagram) return OnDatagramSent(outgoing_[index], result);
     if (operation == Operation::kSendZeroCopy)
@@ -637,9 +675,15 @@ class UringLoop {
         OnHangUp(*slot, result);
         break;
       case Operation::kClose:
-        return OnClosed(*slot);
+        return OnClosed(*slot, result);
+      case Operation::kShutdown:
+        OnShutDown(*slot, result);
+        break;
+      case Operation::kReset:
+        if (result < 0) counters_.errors.Add(-result);  // it closes without one
+        break;
       default:
-        break;  // kCancel: what it cancelled completes by itself; kShutdown, kReset: on it goes
+        break;  // kCancel: what it cancelled completes by itself
     }
     Advance(*slot);
   }
@@ -775,7 +819,15 @@ class UringLoop {
     handler_.OnOpen(*this, slot);
   }
 
-  void OnClosed(Slot& slot) {
+  // Whatever close(2) says, the descriptor is gone (EINTR, EIO, ENOSPC, EDQUOT), or was none of
+  // ours (EBADF, a bug): to close it again would close somebody else's. Only a close that was
+  // cancelled has not been tried.
+  void OnClosed(Slot& slot, int result) {
+    if (result < 0) counters_.errors.Add(-result);
+    if (result == -ECANCELED) {
+      slot.close_sent = false;
+      return Teardown(slot);
+    }
     slot.closed = true;
     if (slot.unreleased == 0) Forget(slot);
   }
@@ -843,8 +895,8 @@ class UringLoop {
     for (uint32_t i = 0; i < listeners_.size(); ++i) {
       Listener& listener = listeners_[i];
       const bool closes = listener.stopping || (listener.retired && !listener.datagrams);
-      const bool wanted =
-          (listener.datagrams || accepts) && !listener.stopping && !listener.retired;
+      const bool wanted = (listener.datagrams ? !listener.pause.active() : accepts) &&
+                          !listener.stopping && !listener.retired;
       if (listener.fd < 0) continue;
       if (closes && !listener.armed && listener.sending == 0) {
         CloseDescriptor(listener.fd);
@@ -866,7 +918,7 @@ class UringLoop {
   // listener, the kernel wakes who has waited longest, and so fills them evenly.
   void ArmDirectAccepts(Listener& listener, uint32_t index) {
     if (listener.cancelled) return;
-    while (listener.accepts < DirectAccept::kInFlightMax &&
+    while (listener.accepts < DirectAccept::kInFlightMax && accepts_.Ready() &&
            slots_.taken() + waiting_.size() + accepts_.taken() < options_.connections_max) {
       const int number = direct_.Reserve();
       if (number < 0) {
@@ -944,11 +996,24 @@ class UringLoop {
   void OnAccepted(Listener& listener, int fd, const DirectAccept& from) {
     if (listener.stopping) {
       Refuse(listener, fd);
-    } else if (slots_.full()) {
-      waiting_.push_back({fd, &listener, from});
-    } else {
+    } else if (slots_.Ready()) {
       OpenAccepted(fd, listener, from);
+    } else if (!slots_.full() || !Wait({fd, &listener, from})) {
+      ++counters_.no_memory;
+      counters_.errors.Add(ENOMEM);
+      Refuse(listener, fd);
+      PauseAccepting();
     }
+  }
+
+  // False: there is no memory for that.
+  bool Wait(const Waiting& waiting) noexcept {
+    try {
+      waiting_.push_back(waiting);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
   }
 
   // Resets one who was accepted, as the kernel does with the backlog.
@@ -976,7 +1041,7 @@ class UringLoop {
   }
 
   void AdmitWaiting() {
-    while (!waiting_.empty() && !slots_.full()) {
+    while (!waiting_.empty() && slots_.Ready()) {
       const Waiting next = waiting_.front();
       waiting_.pop_front();
       OpenAccepted(next.fd, *next.listener, next.from);
@@ -1026,7 +1091,8 @@ class UringLoop {
 
   void CloseDescriptor(int fd) {
     ++counters_.system_calls;
-    kernel_.Close(fd);
+    const int result = kernel_.Close(fd);
+    if (result < 0) counters_.errors.Add(-result);  // gone nevertheless: see OnClosed()
   }
 
   // --- datagrams --------------------------------------------------------------------------------
@@ -1073,6 +1139,13 @@ class UringLoop {
       datagram_buffers_.Grow();
     } else if (result < 0 && result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
       counters_.errors.Add(-result);
+    }
+    if (result >= 0) {
+      listener.pause.Received();
+    } else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN &&
+               listener.pause.Failed(-result)) {
+      ++counters_.datagram_pauses;
+      datagrams_pause_ = true;
     }
     if (!(flags & IORING_CQE_F_BUFFER)) return;
     const uint16_t id = flags >> IORING_CQE_BUFFER_SHIFT;
@@ -1123,21 +1196,42 @@ class UringLoop {
     }
   }
 
-  // Where the payload stays until it is sent: in the lent buffer, once, or in a copy.
-  Bytes HoldDatagram(Outgoing& outgoing, Bytes out) {
-    if (out.empty()) return out;
-    const bool lent = lent_datagram_ && !datagram_buffers_.low() && out.data() >= lent_.data() &&
-                      out.data() + out.size() <= lent_.data() + lent_.size();
-    if (lent) {
-      lent_datagram_ = false;
-      outgoing.borrowed = true;
-      outgoing.buffer = lent_id_;
-      return out;
+  // Returns how long to wait at most. Those that are due are armed with the others.
+  Nanos ResumeDatagrams(Nanos timeout) {
+    datagrams_pause_ = false;
+    for (Listener& listener : listeners_) {
+      if (listener.pause.Due()) listener.pause.Clear();
+      datagrams_pause_ |= listener.pause.active();
+      timeout = listener.pause.Clip(timeout);
+    }
+    return timeout;
+  }
+
+  // The payload stays in the lent buffer until it is sent, once, or in a copy.
+  bool MayBorrow(Bytes out) const {
+    return lent_datagram_ && !datagram_buffers_.low() && out.data() >= lent_.data() &&
+           out.data() + out.size() <= lent_.data() + lent_.size();
+  }
+  // False: there is no memory for the copy.
+  bool MakeCopy(Outgoing& outgoing, Bytes out) {
+    if (out.empty() || MayBorrow(out)) return true;
+    outgoing.copy = blocks_.Take(out.size());
+    if (outgoing.copy == nullptr) {
+      ++counters_.no_memory;
+      counters_.errors.Add(ENOMEM);
+      return false;
     }
     ++counters_.replies_copied;
-    outgoing.copy = blocks_.Take(out.size());
     std::copy(out.begin(), out.end(), outgoing.copy->data());
-    return {outgoing.copy->data(), out.size()};
+    return true;
+  }
+  Bytes HoldDatagram(Outgoing& outgoing, Bytes out) {
+    if (outgoing.copy != nullptr) return {outgoing.copy->data(), out.size()};
+    if (out.empty()) return out;
+    lent_datagram_ = false;
+    outgoing.borrowed = true;
+    outgoing.buffer = lent_id_;
+    return out;
   }
 
   void OnDatagramSent(Outgoing& outgoing, int result) {
@@ -1179,7 +1273,45 @@ class UringLoop {
     List(slot);
   }
 
+  // As Fail(), with a reset: what is queued would be cut off in the middle.
+  void FailWithReset(Slot& slot, int error) {
+    if (slot.dead || slot.close_sent) return;
+    slot.resets = slot.direct;
+    if (!slot.direct) {
+      ResetOnClose(slot.fd);
+      ++counters_.system_calls;
+    }
+    Fail(slot, error);
+  }
+
+  void OutOfMemory(Slot& slot) {
+    if (slot.dead) return;
+    ++counters_.no_memory;
+    FailWithReset(slot, ENOMEM);
+  }
+
+  static absl::Status NoMemory() {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for a connection: ", ErrnoName(ENOMEM)));
+  }
+
+  // The destination, where it stays; nullptr: there is no memory for it.
+  const Endpoint* Target(const Endpoint& at) noexcept {
+    try {
+      return &*targets_.insert(at).first;
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
+
   void AdvanceListed() {
+    if (attention_.TakeLost()) [[unlikely]] {
+      for (uint32_t i = 0; i < slots_.size(); ++i) {
+        if (!slots_[i].listed) continue;
+        slots_[i].listed = false;
+        Advance(slots_[i]);
+      }
+    }
     for (size_t count = attention_.size(); count > 0; --count) {
       const auto [index, generation] = attention_.Pop();
       Slot* slot = slots_.Find(index, generation);
@@ -1215,7 +1347,7 @@ class UringLoop {
   void Finish(Slot& slot) {
     if (!slot.direct) {
       ++counters_.system_calls;
-      kernel_.Shutdown(slot.fd, SHUT_WR);
+      OnShutDown(slot, kernel_.Shutdown(slot.fd, SHUT_WR));
     } else {
       io_uring_sqe* sqe = Prepare();
       if (sqe == nullptr) return List(slot);
@@ -1223,6 +1355,10 @@ class UringLoop {
       Prepared(sqe, Operation::kShutdown, slot);
     }
     slot.finished = true;
+  }
+
+  void OnShutDown(Slot& slot, int result) {
+    if (result < 0 && result != -ENOTCONN) Fail(slot, -result);  // ENOTCONN: the peer reset it
   }
 
   // A multishot receive with a byte cap ends by itself soon after the bound is reached; one without
@@ -1310,7 +1446,8 @@ class UringLoop {
 
   void OnHangUp(Slot& slot, int result) {
     slot.watches_end = false;
-    if (result < 0 || slot.dead) return;  // cancelled
+    if (result < 0 && result != -ECANCELED) Fail(slot, -result);  // its end would be missed
+    if (result < 0 || slot.dead) return;
     slot.hung_up = true;
     if (slot.receiving && !slot.cancelled && !slot.ended) CancelReceive(slot);
   }
@@ -1322,7 +1459,10 @@ class UringLoop {
     SetNonblocking(slot.fd, true);
     const int result = kernel_.Connect(slot.fd, *slot.target);
     SetNonblocking(slot.fd, false);  // or a receive that has to wait would fail
-    if (result == -EAGAIN) return connect_retries_.Add(*slot.target, slot);
+    if (result == -EAGAIN) {
+      if (!connect_retries_.Add(*slot.target, slot)) OutOfMemory(slot);
+      return;
+    }
     OnConnected(slot, result);
     List(slot);
   }
@@ -1384,6 +1524,13 @@ class UringLoop {
   }
 
   void RearmStarved() {
+    if (starved_.TakeLost()) [[unlikely]] {
+      for (uint32_t i = 0; i < slots_.size(); ++i) {
+        if (!slots_[i].starved) continue;
+        slots_[i].starved = false;
+        if (!slots_[i].receiving) Advance(slots_[i]);
+      }
+    }
     size_t budget = std::min<size_t>(starved_.size(), BuffersInRing());
     for (; budget > 0; --budget) {
       const auto [index, generation] = starved_.Pop();
@@ -1511,7 +1658,10 @@ class UringLoop {
 
   void Enqueue(Slot& slot, Bytes out) {
     ++counters_.replies_copied;
-    slot.messages ? slot.queue.AppendMessage(out, blocks_) : slot.queue.Append(out, blocks_);
+    const bool queued =
+        slot.messages ? slot.queue.AppendMessage(out, blocks_) : slot.queue.Append(out, blocks_);
+    if (!queued) [[unlikely]]
+      return OutOfMemory(slot);
     if (!slot.full && Pending(slot) >= options_.pending_bytes_max) {
       slot.full = slot.bulk = true;
       ++counters_.receive_pauses;
@@ -1534,13 +1684,100 @@ class UringLoop {
                                         : slot.messages ? 0
                                                         : MSG_WAITALL);
       io_uring_prep_send(sqe, slot.fd, slot.out.data(), slot.out.size(), flags);
-      if (zero_copy_ && slot.zero_copies && !slot.from_queue && !slot.copies) {
+      if (zero_copy_ && slot.zero_copies && !slot.from_queue && !slot.copies &&
+          zero_copies_.Ready()) {
         return SendZeroCopy(sqe, slot);
       }
     }
     Prepared(sqe, Operation::kSend, slot);
     slot.in_flight = true;
     slot.sent_in = static_cast<uint8_t>(counters_.turns);
+  }
+
+  // --- completions that the kernel lost ---------------------------------------------------------
+
+  // From here on nothing is submitted, until it is known what is lost.
+  void OnLostCompletions() {
+    ++counters_.lost_completions;
+    counters_.errors.Add(EBADR);
+    recovering_ = true;
+    quiet_turns_ = 0;
+  }
+
+  // Which completions are lost nobody can say: of any operation, and of a receive in the middle,
+  // whose bytes are missing then. So connections with something under way are reset, and all that
+  // is in the kernel is cancelled, turn by turn, until it holds nothing and has nothing to say.
+  // What has not completed by then never will, and may be forgotten: no slot, descriptor or buffer
+  // is used again before. An error is the loop's end.
+  absl::Status Recover() {
+    if (zero_copy_) {
+      // A notification may be long in coming, so it can't be told from one that is lost.
+      return absl::InternalError(absl::StrCat(
+          "io_uring_enter: ", ErrnoName(EBADR),
+          ": the kernel had no memory for completions, and which zero-copy sends still use ours "
+          "can't be known; use smaller bounds, or no send-zc"));
+    }
+    for (uint32_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].operations > 0 || slots_[i].out_borrowed) FailWithReset(slots_[i], EBADR);
+    }
+    const int found = kernel_.CancelEverything(&ring_);
+    ++counters_.system_calls;
+    if (found < 0 && found != -ETIME && found != -EALREADY) {
+      return absl::InternalError(
+          absl::StrCat("io_uring_enter: ", ErrnoName(EBADR),
+                       ", and io_uring_register of a cancel: ", ErrnoName(-found)));
+    }
+    const bool overflowed = IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+    const bool quiet = found == 0 && harvested_ == 0 && !deferred_ && !overflowed &&
+                       io_uring_sq_ready(&ring_) == 0 && io_uring_cq_ready(&ring_) == 0;
+    quiet_turns_ = quiet ? quiet_turns_ + 1 : 0;
+    return quiet_turns_ < kQuietTurns ? absl::OkStatus() : ForgetOperations();
+  }
+
+  absl::Status ForgetOperations() {
+    recovering_ = false;
+    operations_ = 0;
+    wake_armed_ = wake_cancelled_ = timer_armed_ = timer_cancelled_ = false;
+    for (Listener& listener : listeners_) {
+      listener.armed = listener.cancelled = false;
+      listener.accepts = listener.sending = 0;
+    }
+    for (uint32_t i = 0; i < slots_.size(); ++i) ForgetOperationsOf(slots_[i]);
+    for (uint32_t i = 0; i < accepts_.size(); ++i) {
+      // Who was accepted there, if anybody was, is closed.
+      if (accepts_[i].number < 0) continue;
+      refused_.push_back({.number = accepts_[i].number, .reset = false});
+      accepts_.Free(accepts_[i]);
+    }
+    for (uint32_t i = 0; i < outgoing_.size(); ++i) {
+      Outgoing& outgoing = outgoing_[i];
+      if (!outgoing.sent) continue;
+      counters_.datagrams_dropped += outgoing.datagram.count;
+      if (outgoing.borrowed) datagram_buffers_.Recycle(outgoing.buffer);
+      if (outgoing.copy != nullptr) blocks_.Return(outgoing.copy);
+      outgoing_.Free(outgoing);
+    }
+    for (BufferRing* buffers : {&buffers_, &whole_buffers_, &datagram_buffers_}) {
+      if (!buffers->open()) continue;
+      if (const int error = buffers->Restart(&ring_)) {
+        return absl::InternalError(
+            absl::StrCat("io_uring_enter: ", ErrnoName(EBADR),
+                         ", and no new ring of buffers: ", ErrnoName(error)));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // A slot's operations that never complete. A close that was lost is taken as done: the number may
+  // be another's by now.
+  void ForgetOperationsOf(Slot& slot) {
+    if (!slot.dead && slot.operations == 0) return;
+    const bool was_closing = slot.operations > 0 && slot.close_sent;
+    slot.operations = 0;
+    slot.receiving = slot.in_flight = slot.watches_end = slot.polls_out = false;
+    slot.connecting = slot.cancelled = slot.cancelled_all = false;
+    ReleaseBorrowed(slot);
+    was_closing ? OnClosed(slot, 0) : List(slot);
   }
 
   H& handler_;
@@ -1567,6 +1804,10 @@ class UringLoop {
   AttentionList attention_;
   AttentionList starved_;  // receives that wait for a buffer
   BlockPool blocks_;
+  bool recovering_ = false;             // completions were lost: Recover()
+  bool deferred_ = false;               // the seam delivered, or holds back, completions
+  bool datagrams_pause_ = false;        // of some listener
+  unsigned quiet_turns_ = 0;            // in a row, while recovering
   uint64_t operations_ = 0;             // in the kernel, all kinds
   unsigned asked_ = 0, harvested_ = 0;  // completions, of the last turn
   unsigned full_turns_ = 0;             // in a row: more was ready than the turn brought

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 
 namespace io {
@@ -19,9 +20,14 @@ class Waker {
   }
   // False, with errno set, where the kernel refuses.
   bool Open() { return (fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) >= 0; }
+  // Also from a signal handler, which must leave errno as it was (signal-safety(7)). A write that
+  // fails has nothing to add: a count at its end (EAGAIN) wakes already, and before Open() (EBADF)
+  // nobody waits.
   void Wake() noexcept {
+    const int interrupted = errno;
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t written = write(fd_, &one, sizeof(one));
+    errno = interrupted;
   }
   // Takes the wake-ups that came.
   void Clear() noexcept {

@@ -76,7 +76,7 @@ void QueueAppendAndConsume64(benchmark::State& state) {
   io::ByteQueue queue;
   const std::string message(64, 'x');
   for (auto _ : state) {
-    queue.Append(io::AsBytes(message), pool);
+    benchmark::DoNotOptimize(queue.Append(io::AsBytes(message), pool));
     queue.Consume(64, pool);
   }
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <string>
@@ -75,6 +76,20 @@ TYPED_TEST(Contract, WakeBeforeTheWaitEndsIt) {
     stage.RunOnce(io::kForever);
   }
   stage.ExpectRest();
+}
+
+// A signal handler that wakes must not change what the interrupted code is about to read: errno,
+// also where the wake-up fails, here since the loop isn't open yet.
+TYPED_TEST(Contract, WakeLeavesErrnoAsItIs) {
+  Script<TypeParam> script(64 * 1024);
+  LoopOf<TypeParam> loop(script, {});
+  errno = EDOM;
+  loop.Wake();
+  EXPECT_EQ(errno, EDOM);
+  Stage<TypeParam> stage;
+  errno = EDOM;
+  stage.loop().Wake();
+  EXPECT_EQ(errno, EDOM);
 }
 
 TYPED_TEST(Contract, ASignalHandlerWakes) {

@@ -168,5 +168,73 @@ TYPED_TEST(DatagramFaults, ErrorsOfTheSocketEndNothing) {
   EXPECT_GT(this->dropped(), 0u);
 }
 
+// A socket that fails for long isn't asked all the time, and one that has failed goes on.
+TYPED_TEST(DatagramFaults, ErrorsThatLastDoNotSpin) {
+  for (const int error : {ENOMEM, ENOBUFS, EIO}) {
+    SCOPED_TRACE(io::ErrnoSymbol(error));
+    const auto faults = std::make_shared<Injector>(1);
+    const uint64_t failures = error == ENOBUFS ? 20 : 10;
+    faults->Fail(Call::kReceive, 1, error, failures);
+    DatagramEcho handler;
+    typename TestFixture::Loop loop(handler, {}, FaultyKernel(faults));
+    ASSERT_TRUE(loop.Open().ok());
+    const auto at = loop.Listen(*io::Resolve("udp://127.0.0.1:0"), {});
+    ASSERT_TRUE(at.ok());
+    const Socket client(*io::OpenConnector(*at, true));
+    ASSERT_EQ(connect(client.fd(), at->address(), at->size()), 0);
+    ASSERT_EQ(send(client.fd(), "hello", 5, 0), 5);
+    const uint64_t before = loop.counters().turns;
+    char in[16];
+    while (recv(client.fd(), in, sizeof(in), MSG_DONTWAIT) != 5) {
+      ASSERT_TRUE(loop.RunOnce(std::chrono::seconds(1)).ok());
+    }
+    const io::Counters& c = loop.counters();
+    EXPECT_EQ(c.errors[error], error == ENOBUFS && loop.kName == "io_uring" ? 0 : failures);
+    EXPECT_EQ(c.datagram_pauses, error == ENOBUFS ? failures - 15 : failures - 1);
+    EXPECT_LE(c.turns - before, 5 * failures + 10);
+    // The pause is over for good.
+    const uint64_t pauses = c.datagram_pauses;
+    for (int i = 0; i < 10; ++i) {
+      ASSERT_EQ(send(client.fd(), "hello", 5, 0), 5);
+      while (recv(client.fd(), in, sizeof(in), MSG_DONTWAIT) != 5) {
+        ASSERT_TRUE(loop.RunOnce(std::chrono::seconds(1)).ok());
+      }
+    }
+    EXPECT_EQ(c.datagram_pauses, pauses);
+  }
+}
+
+// While one socket pauses, others are served, and it can be closed.
+TYPED_TEST(DatagramFaults, APauseIsOfOneSocket) {
+  const size_t descriptors = OpenDescriptors();
+  {
+    const auto faults = std::make_shared<Injector>(1);
+    DatagramEcho handler;
+    typename TestFixture::Loop loop(handler, {}, FaultyKernel(faults));
+    ASSERT_TRUE(loop.Open().ok());
+    faults->Fail(Call::kReceive, 1, ENOMEM, 2);
+    const auto sick = loop.Listen(*io::Resolve("udp://127.0.0.1:0"), {});
+    ASSERT_TRUE(sick.ok());
+    const Socket client(*io::OpenConnector(*sick, true));
+    ASSERT_EQ(connect(client.fd(), sick->address(), sick->size()), 0);
+    ASSERT_EQ(send(client.fd(), "hello", 5, 0), 5);
+    while (loop.counters().datagram_pauses == 0) {
+      ASSERT_TRUE(loop.RunOnce(std::chrono::seconds(1)).ok());
+    }
+    const auto well = loop.Listen(*io::Resolve("udp://127.0.0.1:0"), {});
+    ASSERT_TRUE(well.ok());
+    const Socket other(*io::OpenConnector(*well, true));
+    ASSERT_EQ(connect(other.fd(), well->address(), well->size()), 0);
+    ASSERT_EQ(send(other.fd(), "hello", 5, 0), 5);
+    char in[16];
+    while (recv(other.fd(), in, sizeof(in), MSG_DONTWAIT) != 5) {
+      ASSERT_TRUE(loop.RunOnce(std::chrono::seconds(1)).ok());
+    }
+    loop.StopListening();
+    while (loop.listening() > 0) ASSERT_TRUE(loop.RunOnce(std::chrono::milliseconds(1)).ok());
+  }
+  EXPECT_EQ(OpenDescriptors(), descriptors);
+}
+
 }  // namespace
 }  // namespace faults

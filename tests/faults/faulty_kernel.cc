@@ -327,6 +327,8 @@ void Injector::OnPrepared(io_uring_sqe* sqe) {
       return;
     case Call::kClose:
       if (error == 0) return;
+      // One that was cancelled hasn't been tried. A direct one's answer alone is changed.
+      if (error == ECANCELED) return Replace(sqe, error);
       if (sqe->file_index != 0) {  // a direct one: it is performed, and only its answer changed
         replaced_[sqe->user_data] = -error;
         return;
@@ -435,6 +437,12 @@ bool Injector::OnCompletion(Completion* completion) {
     ends_with_.erase(found);
   }
   const Call call = operations_[key];
+  if (to_lose_ == call) {
+    to_lose_.reset();
+    Fail(Call::kWait, count(Call::kWait) + 1, EBADR);
+    Log(call, 0, "lost");
+    return false;
+  }
   if (more && (call == Call::kAccept || call == Call::kReceive)) EndLater(*completion);
 
   const uint64_t line = LineOf(key, call);

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -85,6 +86,9 @@ class Injector {
   // io_uring: completions of these operations are kept until Release().
   void HoldBack(Call call) { held_calls_.insert(call); }
   void Release() { held_calls_.clear(); }
+  // io_uring: the next completion of such an operation is lost, as in a kernel that has no memory
+  // to keep it; the wait that follows says so (EBADR).
+  void Lose(Call call) { to_lose_ = call; }
   // io_uring: no receive's completion overtakes another's, of whichever socket. Buffers that are
   // filled bit by bit need that of the kernel, since a completion doesn't say where its bytes lie.
   void KeepReceivesInOrder() { receives_in_order_ = true; }
@@ -156,6 +160,7 @@ class Injector {
   std::unordered_map<uint64_t, int> ends_with_;    // ... of those that we cancel
   std::vector<uint64_t> to_cancel_;
   std::unordered_set<Call> held_calls_;
+  std::optional<Call> to_lose_;
   std::vector<Held> held_;  // in the order in which they came
 };
 
@@ -176,6 +181,7 @@ class FaultyKernel {
   int EpollControl(int epoll, int operation, int fd, epoll_event* event);
   int EpollWait(int epoll, epoll_event* events, int events_max, const timespec* timeout);
 
+  int CancelEverything(io_uring* ring) { return kernel_.CancelEverything(ring); }
   void OnPrepared(io_uring_sqe* sqe) { injector_->OnPrepared(sqe); }
   int Enter(io_uring* ring, unsigned wait, __kernel_timespec* timeout);
   int EnterBatch(io_uring* ring, unsigned wait, __kernel_timespec* timeout, uint32_t) {

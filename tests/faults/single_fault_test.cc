@@ -154,6 +154,7 @@ TYPED_TEST(SingleFault, CloseFails) {
       EXPECT_TRUE(rig.Ended(client));
       EXPECT_TRUE(rig.Until([&] { return rig.loop.connections() == 0; }));
       EXPECT_EQ(rig.handler.closes, std::vector<int>{0});
+      EXPECT_EQ(rig.loop.counters().errors[error], 1u) << "it isn't counted";
     }
     EXPECT_EQ(OpenDescriptors(), descriptors);
   }
@@ -172,6 +173,39 @@ TYPED_TEST(SingleFault, ShutdownFails) {
   EXPECT_TRUE(rig.Ended(client));
   EXPECT_TRUE(rig.Until([&] { return rig.loop.connections() == 0; }));
   EXPECT_EQ(rig.handler.closes, std::vector<int>{0});
+}
+
+// One that fails otherwise would leave the peer waiting for an end that never comes.
+TYPED_TEST(SingleFault, ShutdownFailsForGood) {
+  Rig<TypeParam> rig;
+  rig.Listen();
+  const Socket client = rig.Connect();
+  EXPECT_TRUE(rig.Echoes(client, "hello"));
+  rig.faults->Fail(Call::kShutdown, 1, EIO);
+  rig.loop.End(*rig.handler.open.front());
+  EXPECT_TRUE(rig.Ended(client));
+  EXPECT_TRUE(rig.Until([&] { return rig.loop.connections() == 0; }));
+  EXPECT_EQ(rig.handler.closes, std::vector<int>{EIO});
+  EXPECT_EQ(rig.loop.counters().errors[EIO], 1u);
+}
+
+// A close that was cancelled has closed nothing: it is made again.
+TEST(UringSingleFault, CloseIsCancelled) {
+  if (const absl::Status available = io::ProbeUring(); !available.ok()) GTEST_SKIP() << available;
+  const size_t descriptors = OpenDescriptors();
+  {
+    Rig<Uring> rig;
+    rig.Listen();
+    const Socket client = rig.Connect();
+    EXPECT_TRUE(rig.Echoes(client, "hello"));
+    rig.faults->Fail(Call::kClose, rig.faults->count(Call::kClose) + 1, ECANCELED);
+    shutdown(client.fd(), SHUT_WR);
+    EXPECT_TRUE(rig.Ended(client));
+    EXPECT_TRUE(rig.Until([&] { return rig.loop.connections() == 0; }));
+    EXPECT_EQ(rig.handler.closes, std::vector<int>{0});
+    EXPECT_EQ(rig.loop.counters().errors[ECANCELED], 1u);
+  }
+  EXPECT_EQ(OpenDescriptors(), descriptors);
 }
 
 TYPED_TEST(SingleFault, WaitGoesOn) {

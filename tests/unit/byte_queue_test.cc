@@ -28,7 +28,7 @@ TEST(ByteQueueTest, GivesBackWhatItTook) {
     for (size_t i = 0; i < size; ++i) in[i] = static_cast<char>(i * 31 + i / 251);
     for (const size_t piece : {size_t{1000}, size}) {
       ByteQueue queue;
-      queue.Append(AsBytes(in), pool);
+      EXPECT_TRUE(queue.Append(AsBytes(in), pool));
       EXPECT_EQ(queue.bytes(), size);
       EXPECT_TRUE(Drain(queue, pool, piece) == in) << size;
       EXPECT_EQ(queue.bytes(), 0u);
@@ -39,7 +39,7 @@ TEST(ByteQueueTest, GivesBackWhatItTook) {
 TEST(ByteQueueTest, TakesNothing) {
   BlockPool pool;
   ByteQueue queue;
-  queue.Append({}, pool);
+  EXPECT_TRUE(queue.Append({}, pool));
   EXPECT_TRUE(queue.empty());
   queue.Clear(pool);
   EXPECT_TRUE(queue.empty());
@@ -48,9 +48,9 @@ TEST(ByteQueueTest, TakesNothing) {
 TEST(ByteQueueTest, FrontStaysWhileOthersAreAppended) {
   BlockPool pool;
   ByteQueue queue;
-  queue.Append(AsBytes("first"), pool);
+  EXPECT_TRUE(queue.Append(AsBytes("first"), pool));
   const Bytes front = queue.Front();
-  for (int i = 0; i < 100; ++i) queue.Append(AsBytes(std::string(1000, 'x')), pool);
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(queue.Append(AsBytes(std::string(1000, 'x')), pool));
   EXPECT_EQ(front.data(), queue.Front().data());
   EXPECT_EQ(AsText(front), "first");
   queue.Clear(pool);
@@ -68,7 +68,7 @@ TEST(ByteQueueTest, IsFirstInFirstOutInAnyMix) {
     if (random() % 2 == 0) {
       std::string in(random() % (random() % 50 == 0 ? 100'000 : 600), '\0');
       for (char& byte : in) byte = static_cast<char>(random());
-      queues[q].Append(AsBytes(in), pool);
+      EXPECT_TRUE(queues[q].Append(AsBytes(in), pool));
       expected[q].insert(expected[q].end(), in.begin(), in.end());
     } else if (!queues[q].empty()) {
       const Bytes front = queues[q].Front();
@@ -88,7 +88,8 @@ TEST(ByteQueueTest, KeepsMessagesApart) {
   ByteQueue queue;
   const std::vector<size_t> sizes = {1, 64, 2047, 2048, 4096, 65507, 212'992, 1};
   for (size_t size : sizes) {
-    queue.AppendMessage(AsBytes(std::string(size, static_cast<char>(size % 251))), pool);
+    EXPECT_TRUE(
+        queue.AppendMessage(AsBytes(std::string(size, static_cast<char>(size % 251))), pool));
     EXPECT_GE(queue.bytes(), size);
   }
   for (size_t size : sizes) {
