@@ -205,7 +205,9 @@ void DeclareServe(Flags& flags, ServeFlags& f) {
       .Duration("--stall-timeout", &f.stall_ns, {0, 1000 * kHourNs},
                 "reset a peer that reads nothing of what waits for it for so long; 0s: never")
       .Bytes("--pending-bytes", &f.pending_bytes, {1024, 1 << 30},
-             "stop receiving from a connection that has so much unsent")
+             "stop receiving from a connection that has so much unsent, and answering it")
+      .Bytes("--delayed-bytes", &f.delayed_bytes, {1 << 20, uint64_t{1} << 40},
+             "of replies that wait for their time, in all: whoever exceeds it is reset")
       .Bytes("--recv-buffer-bytes", &f.recv_buffer_bytes, {64, 16 << 20},
              "the size of a receive buffer: longer messages are dropped")
       .Duration("--drain", &f.drain_ns, {0, kHourNs},
@@ -273,6 +275,7 @@ absl::StatusOr<server::ServerOptions> ToServerOptions(const ServeFlags& f, bool 
   options.loop.connections_max =
       static_cast<uint32_t>((f.connections_max + f.threads - 1) / f.threads);
   options.connections_per_source = static_cast<uint32_t>(f.connections_per_source);
+  options.delayed_bytes_max = f.delayed_bytes;
   options.idle_timeout = io::Nanos(f.idle_ns);
   options.stall_timeout = io::Nanos(f.stall_ns);
   options.drain_deadline = io::Nanos(f.drain_ns);

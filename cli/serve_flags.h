@@ -32,6 +32,7 @@ struct ServeFlags {
   int64_t idle_ns = 600'000'000'000;
   int64_t stall_ns = 60'000'000'000;
   uint64_t pending_bytes = server::ServerOptions().loop.pending_bytes_max;
+  uint64_t delayed_bytes = server::ServerOptions().delayed_bytes_max;
   uint64_t recv_buffer_bytes = 64 * 1024;
   int64_t drain_ns = 5'000'000'000;
 

@@ -18,7 +18,7 @@ std::string NonZero(const Json& json,
                     const std::vector<std::pair<const char*, const char*>>& keys_and_words) {
   std::vector<std::string> parts;
   for (const auto& [key, words] : keys_and_words) {
-    const uint64_t count = json[key].get<uint64_t>();
+    const uint64_t count = json.value(key, uint64_t{0});  // an older one's has fewer
     if (count > 0) parts.push_back(absl::StrCat(FormatCount(count), " ", words));
   }
   return absl::StrJoin(parts, ", ");
@@ -75,7 +75,9 @@ std::string ServeText(const Json& summary) {
   if (!datagrams.empty()) text += Row("datagrams", datagrams);
   const std::string bounds = NonZero(loop, {{"starved_receives", "receives waited for a buffer"},
                                             {"receive_pauses", "receives waited for a slow reader"},
-                                            {"accept_pauses", "times accepting paused"}});
+                                            {"accept_pauses", "times accepting paused"},
+                                            {"datagram_pauses", "times datagrams paused"},
+                                            {"lost_completions", "times completions were lost"}});
   if (!bounds.empty()) text += Row("bounds", bounds);
   const std::string limits =
       NonZero(summary["limits"], {{"denied", "denied"},
@@ -83,6 +85,8 @@ std::string ServeText(const Json& summary) {
                                   {"idle_closed", "closed because idle"},
                                   {"stalled_closed", "reset because they read nothing"},
                                   {"protocol_violations", "broke the protocol"},
+                                  {"over_delayed_limit", "over the bound of delayed replies"},
+                                  {"no_memory", "ended for want of memory"},
                                   {"truncated_messages", "messages too long"}});
   if (!limits.empty()) text += Row("limits", limits);
   const uint64_t errors = summary["errors"]["total"].get<uint64_t>();

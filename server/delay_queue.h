@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -19,8 +20,13 @@ namespace server {
 // bound on bytes().
 //
 // A buffer's life: Add() takes one from the free ones of its size class, or allocates it; it holds
-// the reply until send() in PopDue() has returned, and is free again then, as long as the free ones
-// hold less than kFreeBytesMax. So a queue at a steady load doesn't allocate.
+// the reply until send() in PopDue() has returned, or Forget() found its connection gone, and is
+// free again then, as long as the free ones hold less than kFreeBytesMax. So a queue at a steady
+// load doesn't allocate.
+//
+// Replies of a connection that closed are told by Forget(). They are looked for once they are more
+// than the others, in number or in memory: so they never hold more than the others do, and a close
+// costs no more than its own replies did.
 class DelayQueue {
  public:
   static constexpr int64_t kNever = INT64_MAX;
@@ -29,20 +35,40 @@ class DelayQueue {
   DelayQueue(const DelayQueue&) = delete;
   DelayQueue& operator=(const DelayQueue&) = delete;
 
-  bool empty() const { return heap_.empty(); }
-  size_t size() const { return heap_.size(); }
-  // Of memory that the waiting replies hold: at least their bytes, at most twice that or 64.
+  // Without those that were forgotten.
+  bool empty() const { return size() == 0; }
+  size_t size() const { return heap_.size() - dead_; }
+  // Of memory that is held by all that wait: of each, Cost().
   size_t bytes() const { return bytes_; }
+  // What a reply of so many bytes holds: at most twice its bytes, or 64, and what tells its time.
+  static size_t Cost(size_t bytes) { return ClassBytes(SizeClass(bytes)) + sizeof(Entry); }
 
-  // Copies `reply`, which may be empty, for the connection (or whatever the caller tells apart by
-  // two numbers) `index`, `generation`.
-  void Add(int64_t due_ns, uint32_t index, uint32_t generation, io::Bytes reply) {
-    const uint32_t size_class = SizeClass(reply.size());
-    Buffer buffer = Take(size_class);
-    if (!reply.empty()) std::memcpy(buffer.get(), reply.data(), reply.size());
-    bytes_ += ClassBytes(size_class);
-    heap_.push_back({due_ns, next_++, reply.size(), index, generation, std::move(buffer)});
+  // Copies `reply`, which may be empty, and `more` behind it, for the connection (or whatever the
+  // caller tells apart by two numbers) `index`, `generation`. False: there is no memory for it.
+  [[nodiscard]] bool Add(int64_t due_ns, uint32_t index, uint32_t generation, io::Bytes reply,
+                         io::Bytes more = {}) noexcept {
+    const size_t size = reply.size() + more.size();
+    try {
+      Buffer buffer = Take(SizeClass(size));
+      if (!reply.empty()) std::memcpy(buffer.get(), reply.data(), reply.size());
+      if (!more.empty()) std::memcpy(buffer.get() + reply.size(), more.data(), more.size());
+      heap_.push_back({due_ns, next_, size, index, generation, std::move(buffer)});
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    ++next_;
+    bytes_ += Cost(size);
     std::push_heap(heap_.begin(), heap_.end(), Later);
+    return true;
+  }
+
+  // So many of those that wait, which cost so much in all, are nobody's any more: alive(index,
+  // generation) says false of them from now on, and true of all others.
+  template <class F>
+  void Forget(size_t count, size_t cost, F alive) {
+    dead_ += count;
+    dead_bytes_ += cost;
+    if (dead_ > size() || dead_bytes_ > bytes_ - dead_bytes_) Compact(alive);
   }
 
   // When the first reply is due; kNever where none waits.
@@ -50,22 +76,26 @@ class DelayQueue {
 
   // Calls send(index, generation, reply) for each reply that is due by `now_ns`, in order, the
   // reply in one piece and lent for the call. send() may Add(): what is due by then leaves as well.
+  // It returns whether that reply was somebody's: false for those that were forgotten.
   template <class F>
   void PopDue(int64_t now_ns, F send) {
     while (NextDue() <= now_ns) {
       std::pop_heap(heap_.begin(), heap_.end(), Later);
       Entry entry = std::move(heap_.back());
       heap_.pop_back();
-      const uint32_t size_class = SizeClass(entry.size);
-      bytes_ -= ClassBytes(size_class);
-      send(entry.index, entry.generation, io::Bytes(entry.buffer.get(), entry.size));
-      Return(size_class, std::move(entry.buffer));
+      bytes_ -= Cost(entry.size);
+      if (!send(entry.index, entry.generation, io::Bytes(entry.buffer.get(), entry.size))) {
+        --dead_;
+        dead_bytes_ -= Cost(entry.size);
+      }
+      Return(SizeClass(entry.size), std::move(entry.buffer));
     }
   }
 
  private:
   using Buffer = std::unique_ptr<std::byte[]>;
   static constexpr size_t kFreeBytesMax = 16 << 20;
+  static constexpr size_t kRoomMin = 4096;       // entries, for which room is always kept
   static constexpr uint32_t kSmallestClass = 6;  // 64 bytes
 
   struct Entry {
@@ -97,15 +127,39 @@ class DelayQueue {
     return buffer;
   }
 
-  void Return(uint32_t size_class, Buffer buffer) {
+  void Return(uint32_t size_class, Buffer buffer) noexcept {
     if (free_bytes_ + ClassBytes(size_class) > kFreeBytesMax) return;
-    free_bytes_ += ClassBytes(size_class);
-    free_[size_class].push_back(std::move(buffer));
+    try {
+      free_[size_class].push_back(std::move(buffer));
+      free_bytes_ += ClassBytes(size_class);
+    } catch (const std::bad_alloc&) {  // then it isn't kept
+    }
+  }
+
+  // Drops what is dead, and the room that it took.
+  template <class F>
+  void Compact(F alive) {
+    auto kept = heap_.begin();
+    for (Entry& entry : heap_) {
+      if (!alive(entry.index, entry.generation)) {
+        bytes_ -= Cost(entry.size);
+        Return(SizeClass(entry.size), std::move(entry.buffer));
+      } else if (&*kept == &entry) {
+        ++kept;
+      } else {
+        *kept++ = std::move(entry);
+      }
+    }
+    heap_.erase(kept, heap_.end());
+    std::make_heap(heap_.begin(), heap_.end(), Later);
+    dead_ = dead_bytes_ = 0;
+    if (heap_.capacity() > kRoomMin && heap_.size() < heap_.capacity() / 4) heap_.shrink_to_fit();
   }
 
   std::vector<Entry> heap_;  // the first to leave in front
   std::array<std::vector<Buffer>, 64> free_;
   size_t bytes_ = 0, free_bytes_ = 0;
+  size_t dead_ = 0, dead_bytes_ = 0;  // of those that wait: what was forgotten, and what it costs
   uint64_t next_ = 0;
 };
 

@@ -38,6 +38,12 @@ constexpr ThreadCounter kThreadCounters[] = {
      [](const ServerSummary& s) { return s.io.receive_pauses; }},
     {"ringside_accept_pauses_total", "Times that no descriptor, memory or slot was left to accept.",
      [](const ServerSummary& s) { return s.io.accept_pauses; }},
+    {"ringside_datagram_pauses_total",
+     "Times that a socket of datagrams failed again and again, and was left alone for a moment.",
+     [](const ServerSummary& s) { return s.io.datagram_pauses; }},
+    {"ringside_lost_completions_total",
+     "Times that the kernel lost completions of io_uring, and all that was under way was reset.",
+     [](const ServerSummary& s) { return s.io.lost_completions; }},
     {"ringside_truncated_messages_total", "Messages longer than a receive buffer, dropped.",
      [](const ServerSummary& s) { return s.io.truncated; }},
     {"ringside_datagrams_received_total", "Datagrams received.",
@@ -61,6 +67,8 @@ constexpr Refusal kRefusals[] = {
     {"protocol_violation", &Refusals::violations},
     {"datagram_loop", &Refusals::datagrams_refused},
     {"datagram_amplification", &Refusals::datagrams_amplified},
+    {"over_delayed_limit", &Refusals::over_delayed_limit},
+    {"no_memory", &Refusals::no_memory},
 };
 
 }  // namespace
@@ -94,6 +102,10 @@ absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& se
   for (size_t i = 0; i < threads.size(); ++i) page.Sample(threads[i].cpu_ns / 1e9, thread_label(i));
   page.Gauge("ringside_delayed_replies", "Replies that wait for their time.");
   for (size_t i = 0; i < threads.size(); ++i) page.Sample(threads[i].delayed, thread_label(i));
+  page.Gauge("ringside_delayed_bytes", "Memory that the replies hold that wait for their time.");
+  for (size_t i = 0; i < threads.size(); ++i) {
+    page.Sample(threads[i].delayed_bytes, thread_label(i));
+  }
   for (const ThreadCounter& counter : kThreadCounters) {
     page.Counter(counter.name, counter.help);
     for (size_t i = 0; i < threads.size(); ++i) {

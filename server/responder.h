@@ -8,11 +8,14 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
+#include <utility>
 #include <vector>
 
 #include "io/bytes.h"
 #include "io/event_loop.h"
 #include "server/delay_queue.h"
+#include "server/kept_requests.h"
 #include "server/server.h"
 #include "server/service_host.h"
 #include "server/socket_filter.h"
@@ -51,11 +54,13 @@ class Responder {
       : common_(common),
         log_(common.options.log != nullptr ? &common.options.log->ring(thread) : nullptr),
         requests_(common.listeners.size()),
+        delayed_bytes_max_(common.options.delayed_bytes_max / std::max(1u, common.options.threads)),
         sweep_interval_(SweepInterval(common.options)) {}
 
   const std::vector<uint64_t>& requests() const { return requests_; }
   const Refusals& refusals() const { return refusals_; }
   size_t delayed() const { return delayed_.size(); }
+  size_t delayed_bytes() const { return delayed_.bytes(); }
 
   // Monotonic time in ns, as delays and limits count it.
   static int64_t Now() {
@@ -69,16 +74,37 @@ class Responder {
     return std::min(delayed_.NextDue(), open_ > 0 ? next_sweep_ : kNever);
   }
 
-  // Sends the replies that are due, and looks after a part of the connections.
+  // Sends the replies that are due, and looks after a part of the connections. To be called after
+  // each turn of the loop, when NextTick() has come.
+  //
+  // Connections are judged by time in which the loop turned. Where this comes late (the process was
+  // stopped, the machine slept), what peers sent meanwhile may lie in sockets yet: so first there
+  // is another turn, and of a gap that is long beside the limits nothing counts.
   template <class L>
   void Tick(L& loop, int64_t now) {
     delayed_.PopDue(now, [&](uint32_t index, uint32_t generation, io::Bytes out) {
-      index == kDatagram ? SendDelayedDatagram(loop, out)
-                         : SendDelayed(loop, index, generation, out);
+      return index == kDatagram ? SendDelayedDatagram(loop, out)
+                                : SendDelayed(loop, index, generation, out);
     });
     if (open_ == 0 || now < next_sweep_) return;
-    Sweep(loop, now);
-    next_sweep_ = now + sweep_interval_ / kSweepParts;
+    const int64_t part = sweep_interval_ / kSweepParts, late = now - next_sweep_;
+    if (late > sweep_interval_) unjudged_ns_ += late;
+    if (late > part && !std::exchange(turns_first_, true)) {
+      next_sweep_ = now;
+      return;
+    }
+    turns_first_ = false;
+    Sweep(loop, now - unjudged_ns_);
+    next_sweep_ = now + part;
+  }
+
+  // Ends a connection, as the loop's End() does, once all that it asked is answered.
+  template <class L>
+  void End(L& loop, io::Connection& c) noexcept {
+    Session* session = c.index < sessions_.size() ? &sessions_[c.index] : nullptr;
+    const bool its = session != nullptr && session->open && session->generation == c.generation;
+    if (!its || session->kept == nullptr) return loop.End(c);
+    session->ending = true;
   }
 
   // --- the loop's callbacks ---------------------------------------------------------------------
@@ -87,14 +113,22 @@ class Responder {
   bool OnAccept(L&, const io::Arrival& arrival) noexcept {
     const Common::Listener& listener = common_.listeners[arrival.tag];
     arriving_source_ = {};
-    if (arrival.peer != nullptr) return AdmitAddress(arrival.peer, arrival.peer_size);
-    if (listener.filtered) SocketFilter::Detach(arrival.fd);
-    return listener.at.is_unix() ? AdmitProcess(arrival.fd) : AdmitAddress(arrival.fd);
+    try {
+      if (arrival.peer != nullptr) return AdmitAddress(arrival.peer, arrival.peer_size);
+      if (listener.filtered) SocketFilter::Detach(arrival.fd);
+      return listener.at.is_unix() ? AdmitProcess(arrival.fd) : AdmitAddress(arrival.fd);
+    } catch (const std::bad_alloc&) {
+      ++refusals_.no_memory;
+      return false;
+    }
   }
 
   template <class L>
   void OnOpen(L& loop, io::Connection& c) noexcept {
-    if (c.index >= sessions_.size()) sessions_.resize(c.index + 1);
+    if (!MakeRoom(c.index)) {
+      common_.sources.Release(arriving_source_);
+      return OutOfMemory(loop, c);
+    }
     Session& session = sessions_[c.index];
     session = Session();
     session.generation = c.generation;
@@ -125,7 +159,9 @@ class Responder {
 
   template <class L>
   void OnEnd(L& loop, io::Connection& c) noexcept {
-    CloseWhenSent(loop, c, sessions_[c.index]);
+    Session& session = sessions_[c.index];
+    if (session.kept == nullptr) return CloseWhenSent(loop, c, session);
+    session.closing = true;  // once what it asked is answered
   }
 
   template <class L>
@@ -137,16 +173,29 @@ class Responder {
       if constexpr (requires { service.OnDrained(its, reply); }) {
         requests_[c.tag] += service.OnDrained(its, reply);
       }
+      if constexpr (requires { service.kKeeps; }) {
+        if (session.kept != nullptr) AnswerKept(service, its, reply);
+      }
     });
   }
 
   template <class L>
   void OnClose(L&, io::Connection& c, int error) noexcept {
+    // One for whom there was no memory: its slot may have had a session before.
+    if (c.index >= sessions_.size()) return;
     Session& session = sessions_[c.index];
+    if (!session.open || session.generation != c.generation) return;
     --open_;
     common_.sources.Release(session.source);
     if (log_ != nullptr) LogClose(c, error);
     session.open = false;
+    session.kept.reset();
+    if (session.delayed > 0) {
+      delayed_.Forget(std::exchange(session.delayed, 0), std::exchange(session.delayed_bytes, 0),
+                      [this](uint32_t index, uint32_t generation) {
+                        return index == kDatagram || HasSession(index, generation);
+                      });
+    }
   }
 
   template <class L>
@@ -166,7 +215,6 @@ class Responder {
   static constexpr uint32_t kDatagram = ~0u;  // a delayed reply that has no connection
   static constexpr int kSweepParts = 32;      // each sweep looks at one part of the connections
   static constexpr size_t kDatagramMax = 65507;
-  static constexpr size_t kDelayedDatagramBytesMax = 64 << 20;
 
   struct Session {
     uint32_t generation = 0;
@@ -175,13 +223,22 @@ class Responder {
     int64_t quiet_since_ns = 0;  // when it was first seen with that progress
     int64_t stuck_since_ns = 0;  // while bytes waited, and no more were taken; 0: none waited
     int64_t last_due_ns = 0;     // of its delayed replies
-    uint32_t delayed = 0, delayed_bytes = 0;
+    uint32_t delayed = 0;
+    size_t delayed_bytes = 0;            // of memory: DelayQueue::Cost()
+    std::unique_ptr<KeptRequests> kept;  // while there are any, it isn't received from
     SourceKey source;
     uint8_t service = 0;
     bool open = false;
-    bool closing = false;  // once the delayed replies are sent
+    bool closing = false;  // once all is answered, and the delayed replies are sent
+    bool ending = false;   // End(), once all is answered
     bool paused = false;   // too much is delayed
     ServiceHost::Session service_session;
+  };
+
+  // What becomes of kept requests that are given to a service again.
+  struct Again {
+    size_t left = 0;  // bytes that it didn't take
+    bool closed = false;
   };
 
   // Kept only where connections are logged.
@@ -206,7 +263,19 @@ class Responder {
     L& loop;
     io::Connection& connection;
     Session& session;
+    Again* again = nullptr;
 
+    bool full() const noexcept {
+      return loop.unsent(connection) >= responder.common_.options.loop.pending_bytes_max ||
+             (again == nullptr && session.kept != nullptr);
+    }
+    void Keep(io::Bytes rest) noexcept {
+      if (again != nullptr) {
+        again->left = rest.size();
+      } else {
+        responder.Keep(loop, connection, session, rest);
+      }
+    }
     void Write(io::Bytes out) noexcept {
       if (responder.log_ != nullptr) [[unlikely]]
         responder.logged_[connection.index].bytes_out += out.size();
@@ -225,7 +294,10 @@ class Responder {
         responder.logged_[connection.index].bytes_out += out.size();
       responder.Delay(loop, connection, session, delay, out);
     }
-    void Close() noexcept { responder.CloseWhenSent(loop, connection, session); }
+    void Close() noexcept {
+      if (again != nullptr) again->closed = true;
+      responder.CloseWhenSent(loop, connection, session);
+    }
     void Violation() noexcept {
       ++responder.refusals_.violations;
       Close();
@@ -311,34 +383,103 @@ class Responder {
            (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == 127);
   }
 
+  // --- memory -----------------------------------------------------------------------------------
+
+  bool HasSession(uint32_t index, uint32_t generation) const {
+    return sessions_[index].open && sessions_[index].generation == generation;
+  }
+
+  // For the session in this slot, and what is logged of it. False: there is no memory.
+  bool MakeRoom(uint32_t index) noexcept {
+    if (index < sessions_.size()) [[likely]]
+      return true;
+    try {
+      if (log_ != nullptr) logged_.resize(index + 1);
+      sessions_.resize(index + 1);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
+  }
+
+  // What can't be kept for a connection ends it, and nobody else.
+  template <class L>
+  void OutOfMemory(L& loop, io::Connection& c) noexcept {
+    ++refusals_.no_memory;
+    loop.Abort(c);
+  }
+
+  // --- requests that wait -----------------------------------------------------------------------
+
+  // Keeps what a service has no room to answer, and receives nothing more before it has.
+  template <class L>
+  void Keep(L& loop, io::Connection& c, Session& session, io::Bytes rest) noexcept {
+    if (session.kept == nullptr) {
+      session.kept.reset(new (std::nothrow) KeptRequests);
+      loop.PauseReceive(c);
+    }
+    if (session.kept == nullptr || !session.kept->Add(rest, c.messages)) OutOfMemory(loop, c);
+  }
+
+  // All that was answered has left: answers more, up to the bound.
+  template <class L>
+  void AnswerKept(auto& service, auto& its, Reply<L>& reply) {
+    const std::unique_ptr<KeptRequests>& kept = reply.session.kept;
+    Again again;
+    reply.again = &again;
+    while (!kept->empty() && !again.closed && !reply.full()) {
+      again.left = 0;
+      requests_[reply.connection.tag] += service.OnReceive(its, kept->Front(), reply);
+      kept->Take(again.left);
+    }
+    if (!kept->empty() && !again.closed) return;
+    reply.session.kept.reset();
+    if (again.closed) return;
+    if (reply.session.ending) reply.loop.End(reply.connection);
+    if (reply.session.closing) return CloseWhenSent(reply.loop, reply.connection, reply.session);
+    if (!reply.session.paused) reply.loop.ResumeReceive(reply.connection);
+  }
+
   // --- replies that wait ------------------------------------------------------------------------
 
+  // A connection's replies count like bytes pending. Those of all have a bound as well: from half
+  // of it on, who adds to them isn't received from until some of his have left, and who exceeds it
+  // is reset.
   template <class L>
   void Delay(L& loop, io::Connection& c, Session& session, std::chrono::nanoseconds delay,
              io::Bytes out) {
+    const size_t cost = DelayQueue::Cost(out.size());
+    if (delayed_.bytes() + cost > delayed_bytes_max_) {
+      ++refusals_.over_delayed_limit;
+      return loop.Abort(c);
+    }
     session.last_due_ns = std::max(session.last_due_ns, Now() + delay.count());
-    delayed_.Add(session.last_due_ns, c.index, c.generation, out);
+    if (!delayed_.Add(session.last_due_ns, c.index, c.generation, out)) return OutOfMemory(loop, c);
     ++session.delayed;
-    session.delayed_bytes += static_cast<uint32_t>(out.size());
-    if (!session.paused && session.delayed_bytes >= common_.options.loop.pending_bytes_max) {
+    session.delayed_bytes += cost;
+    if (!session.paused && (session.delayed_bytes >= common_.options.loop.pending_bytes_max ||
+                            delayed_.bytes() >= delayed_bytes_max_ / 2)) {
       session.paused = true;
       loop.PauseReceive(c);
     }
   }
 
+  // False where it was forgotten: its connection has closed.
   template <class L>
-  void SendDelayed(L& loop, uint32_t index, uint32_t generation, io::Bytes out) {
-    io::Connection* c = loop.Find(index, generation);
-    if (c == nullptr) return;  // it closed meanwhile
+  bool SendDelayed(L& loop, uint32_t index, uint32_t generation, io::Bytes out) {
+    if (!HasSession(index, generation)) return false;
     Session& session = sessions_[index];
     --session.delayed;
-    session.delayed_bytes -= static_cast<uint32_t>(out.size());
+    session.delayed_bytes -= DelayQueue::Cost(out.size());
+    io::Connection* c = loop.Find(index, generation);
+    if (c == nullptr) return true;  // it is about to close
     loop.Send(*c, out);
     if (session.paused && session.delayed_bytes <= common_.options.loop.pending_bytes_max / 2) {
       session.paused = false;
       loop.ResumeReceive(*c);
     }
     if (session.closing && session.delayed == 0) loop.Close(*c);
+    return true;
   }
 
   template <class L>
@@ -349,8 +490,10 @@ class Responder {
   }
 
   void DelayDatagram(const io::Datagram& in, std::chrono::nanoseconds delay, io::Bytes out) {
-    if (delayed_.bytes() > kDelayedDatagramBytesMax) {
-      ++refusals_.datagrams_refused;
+    // Half of the bound: they can't be held back.
+    if (delayed_.bytes() + DelayQueue::Cost(sizeof(SavedPath) + out.size()) >
+        delayed_bytes_max_ / 2) {
+      ++refusals_.over_delayed_limit;
       return;
     }
     SavedPath path = {.socket = in.socket,
@@ -359,14 +502,12 @@ class Responder {
                       .hops_left = in.path.hops_left,
                       .peer = {}};
     std::memcpy(&path.peer, in.path.peer, in.path.peer_size);
-    scratch_.resize(sizeof(path) + out.size());
-    std::memcpy(scratch_.data(), &path, sizeof(path));
-    if (!out.empty()) std::memcpy(scratch_.data() + sizeof(path), out.data(), out.size());
-    delayed_.Add(Now() + delay.count(), kDatagram, 0, scratch_);
+    const io::Bytes head = {reinterpret_cast<const std::byte*>(&path), sizeof(path)};
+    if (!delayed_.Add(Now() + delay.count(), kDatagram, 0, head, out)) ++refusals_.no_memory;
   }
 
   template <class L>
-  void SendDelayedDatagram(L& loop, io::Bytes saved) {
+  bool SendDelayedDatagram(L& loop, io::Bytes saved) {
     SavedPath path;
     std::memcpy(&path, saved.data(), sizeof(path));
     loop.SendDatagram(path.socket,
@@ -375,6 +516,7 @@ class Responder {
                        .local = path.local,
                        .hops_left = path.hops_left},
                       saved.subspan(sizeof(path)));
+    return true;
   }
 
   // --- limits -----------------------------------------------------------------------------------
@@ -436,7 +578,6 @@ class Responder {
   }
 
   void LogOpen(const io::Connection& c) {
-    if (c.index >= logged_.size()) logged_.resize(sessions_.size());
     logged_[c.index] = {.peer = arriving_peer_, .opened_ns = Now()};
     log_->Push({.time_ns = WallClock(),
                 .event = ConnectionRecord::Event::kOpen,
@@ -463,13 +604,15 @@ class Responder {
   std::vector<uint64_t> requests_;  // by listener
   Refusals refusals_;
   DelayQueue delayed_;
-  std::vector<std::byte> scratch_;
-  SourceKey arriving_source_;  // of the connection that OnAccept let pass, until its OnOpen
+  const uint64_t delayed_bytes_max_;  // this thread's part of the server's
+  SourceKey arriving_source_;         // of the connection that OnAccept let pass, until its OnOpen
   LogPeer arriving_peer_;
   uint64_t open_ = 0;
   const int64_t sweep_interval_;  // in which all connections are looked at once
   int64_t next_sweep_ = kNever;
   size_t sweep_part_ = 0;
+  bool turns_first_ = false;  // a sweep came late, and waits for another turn
+  int64_t unjudged_ns_ = 0;   // all gaps together, in which the loop didn't turn
 };
 
 }  // namespace server

@@ -50,6 +50,7 @@ void ServerSummary::Merge(const ServerSummary& other) {
   open += other.open;
   aborted_at_deadline += other.aborted_at_deadline;
   delayed += other.delayed;
+  delayed_bytes += other.delayed_bytes;
   cpu_ns += other.cpu_ns;
 }
 

@@ -38,10 +38,12 @@ struct ServerOptions {
   services::ServiceOptions service;
   // connections_max and the rest are of each thread.
   io::LoopOptions loop;
-  bool busy_poll = false;               // never sleep
-  uint32_t connections_per_source = 0;  // over all threads; 0: any number
-  io::Nanos idle_timeout{0};            // nothing came or left for so long; 0: never
-  io::Nanos stall_timeout{0};           // bytes wait, and the peer took none; 0: never
+  bool busy_poll = false;                  // never sleep
+  uint32_t connections_per_source = 0;     // over all threads; 0: any number
+  uint64_t delayed_bytes_max = 256 << 20;  // of replies that wait for their time; divided evenly
+                                           // among the threads
+  io::Nanos idle_timeout{0};               // nothing came or left for so long; 0: never
+  io::Nanos stall_timeout{0};              // bytes wait, and the peer took none; 0: never
   AccessList access;
   UnixAccess unix_access;
   ConnectionLog* log = nullptr;  // one ring a thread; nullptr: no log
@@ -57,6 +59,8 @@ struct Refusals {
   uint64_t violations = 0;         // broke the service's protocol
   uint64_t datagrams_refused = 0;  // their answer could bounce for ever: from a well-known port, or
                                    // one of ours, or after as many bounces as IP has hops
+  uint64_t over_delayed_limit = 0;   // reset, or datagrams not answered: delayed_bytes_max
+  uint64_t no_memory = 0;            // ended, not accepted, or datagrams not answered: ENOMEM
   uint64_t datagrams_amplified = 0;  // not answered: the answer would be longer than the question
 
   void Merge(const Refusals& other) {
@@ -66,6 +70,8 @@ struct Refusals {
     stalled += other.stalled;
     violations += other.violations;
     datagrams_refused += other.datagrams_refused;
+    over_delayed_limit += other.over_delayed_limit;
+    no_memory += other.no_memory;
     datagrams_amplified += other.datagrams_amplified;
   }
 };
@@ -79,6 +85,7 @@ struct ServerSummary {
   uint64_t open = 0;                 // connections, now; at the end: when draining began
   uint64_t aborted_at_deadline = 0;  // of these, reset because the drain deadline passed
   uint64_t delayed = 0;              // replies that wait for their time
+  uint64_t delayed_bytes = 0;        // of memory that these hold
   int64_t cpu_ns = 0;                // of the worker threads, user and system
   int64_t elapsed_ns = 0;            // since all threads listened
 

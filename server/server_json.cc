@@ -74,7 +74,10 @@ Json ReportJson(const ServerOptions& options, const Server& server, const Server
             {"stalled_closed", refusals.stalled},
             {"protocol_violations", refusals.violations},
             {"truncated_messages", io.truncated},
-            {"delayed_replies", summary.delayed}}},
+            {"over_delayed_limit", refusals.over_delayed_limit},
+            {"no_memory", refusals.no_memory},
+            {"delayed_replies", summary.delayed},
+            {"delayed_bytes", summary.delayed_bytes}}},
           {"errors", {{"total", io.errors.total()}, {"by_errno", by_errno}}},
           {"cpu_us_per_request", PerRequest(summary.cpu_ns / 1e3, requests)},
           {"syscalls_per_request", PerRequest(static_cast<double>(io.system_calls), requests)},
@@ -88,6 +91,8 @@ Json ReportJson(const ServerOptions& options, const Server& server, const Server
             {"replies_copied", io.replies_copied},
             {"receive_pauses", io.receive_pauses},
             {"accept_pauses", io.accept_pauses},
+            {"datagram_pauses", io.datagram_pauses},
+            {"lost_completions", io.lost_completions},
             {"stale_completions", io.stale_completions}}}};
 }
 

@@ -161,8 +161,10 @@ class Worker {
     if (busy_poll_) summary.features += ", busy poll";
     summary.requests = responder_.requests();
     summary.refusals = responder_.refusals();
+    summary.refusals.no_memory += summary.io.no_memory;
     summary.open = loop_.connections();
     summary.delayed = responder_.delayed();
+    summary.delayed_bytes = responder_.delayed_bytes();
     summary.cpu_ns = stats::ThreadCpuNanos();
     return summary;
   }
@@ -193,7 +195,7 @@ class Worker {
     }
     while (status.ok() && in_time() && responder_.delayed() > 0) status = Turn(kGlance);
     loop_.StopListening();
-    loop_.ForEachConnection([this](io::Connection& c) { loop_.End(c); });
+    loop_.ForEachConnection([this](io::Connection& c) { responder_.End(loop_, c); });
     while (status.ok() && in_time() && loop_.connections() > 0) status = Turn(kGlance);
     *aborted = loop_.connections();
     return status;

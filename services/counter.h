@@ -18,6 +18,7 @@ struct Counter {
   static constexpr std::string_view kName = "counter";
   static constexpr std::string_view kRequest = "line";
   static constexpr Exchange kExchange = Exchange::kRequestReply;
+  static constexpr bool kKeeps = true;
   static constexpr uint64_t kLineBytesMax = 64 * 1024;  // a longer line is a violation
 
   using Tally = NumberTally;
@@ -33,6 +34,10 @@ struct Counter {
   uint32_t OnReceive(Session& session, Bytes in, auto& reply) noexcept {
     uint32_t lines = 0;
     while (!in.empty()) {
+      if (reply.full()) {
+        reply.Keep(in);
+        break;
+      }
       const void* end = std::memchr(in.data(), '\n', in.size());
       if (end == nullptr) {
         session.line_bytes += in.size();

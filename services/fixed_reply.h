@@ -16,6 +16,7 @@ struct FixedReply {
   static constexpr std::string_view kName = "reply";
   static constexpr std::string_view kRequest = "receive";  // or message_bytes bytes, where given
   static constexpr Exchange kExchange = Exchange::kRequestReply;
+  static constexpr bool kKeeps = true;
 
   using Tally = NoTally;
 
@@ -31,10 +32,18 @@ struct FixedReply {
   // One text a request: a receive, however many sends of the peer's it holds, where the size of a
   // request isn't known.
   uint32_t OnReceive(Session& session, Bytes in, auto& reply) noexcept {
-    const uint32_t requests =
-        message_bytes == 0 ? 1 : session.messages.Add(in.size(), message_bytes);
-    for (uint32_t i = 0; i < requests; ++i) reply.Write(io::AsBytes(text));
-    return requests;
+    for (uint32_t requests = 0;; ++requests) {
+      if (in.empty()) return requests;
+      if (reply.full()) {
+        reply.Keep(in);
+        return requests;
+      }
+      const uint64_t size = message_bytes == 0 ? in.size() : message_bytes;
+      const Bytes part = in.first(std::min<uint64_t>(in.size(), size - session.messages.partial));
+      in = in.subspan(part.size());
+      if (session.messages.Add(part.size(), size) == 0) return requests;
+      reply.Write(io::AsBytes(text));
+    }
   }
 
   uint32_t OnDatagram(Bytes, auto& reply) noexcept {

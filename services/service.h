@@ -17,6 +17,9 @@
 //     uint32_t OnDrained(Session&, auto& reply) noexcept;
 //     // Optional: the service also answers datagrams. Each stands alone: there is no session.
 //     uint32_t OnDatagram(Bytes in, auto& reply) noexcept;
+//     // REQUIRED where an answer may be longer than its request: before each answer, and before it
+//     // takes anything of `in`, OnReceive asks reply.full(), and hands what is left to
+//     reply.Keep(). static constexpr bool kKeeps = true;
 //     // Optional: where it isn't 0, so many bytes are a request, instead of kRequest.
 //     uint64_t message_bytes;
 //
@@ -58,6 +61,10 @@
 //   WriteAfter(delay, Bytes)  copies them, and sends them when the delay, in std::chrono's
 //                             nanoseconds, has passed: never earlier, and never before anything
 //                             that was written earlier on this connection.
+//   full()                    whether so much waits to be sent that nothing more is to be answered.
+//   Keep(Bytes)               the rest of what OnReceive was lent, which it didn't take: it comes
+//                             again when what waits has left, and nothing else before it. REQUIRES:
+//                             full(), and nothing written after it was asked.
 //   Close()                   closes the connection, once all that was written is sent.
 //   Violation()               the peer broke the protocol: the server counts that, and closes the
 //                             connection as Close() does.

@@ -3,9 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <vector>
 
 #include "io/epoll_loop.h"
@@ -15,41 +13,11 @@
 #include "services/counter.h"
 #include "services/echo.h"
 #include "stats/histogram.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RINGSIDE_SANITIZED 1
-#else
-#define RINGSIDE_SANITIZED 0
-#endif
+#include "tests/allocation/malloc.h"
 
 namespace {
-std::atomic<uint64_t> allocations{0};
-}  // namespace
 
-#if !RINGSIDE_SANITIZED
-// glibc's own names for the allocator, so that ours can count and pass on.
-// NOLINTBEGIN(readability-*): the C library's names
-extern "C" {
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-void* malloc(size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t count, size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  return __libc_calloc(count, bytes);
-}
-void* realloc(void* old, size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  return __libc_realloc(old, bytes);
-}
-}
-// NOLINTEND(readability-*)
-#endif
-
-namespace {
+using allocation::allocations;
 
 // Both ends on one loop: accepted connections serve, connected ones send the next request for each
 // reply.
@@ -103,6 +71,8 @@ class Rally {
   struct Reply {
     L& loop;
     io::Connection& c;
+    bool full() noexcept { return false; }
+    void Keep(io::Bytes) noexcept {}
     void Write(io::Bytes out) noexcept { loop.Send(c, out); }
     void Close() noexcept { loop.Close(c); }
     void Violation() noexcept { loop.Close(c); }
@@ -169,8 +139,12 @@ TEST(HotPath, ADelayedReplyAllocatesNothing) {
   uint64_t sent = 0;
   const auto run = [&](int replies) {
     for (int i = 0; i < replies; ++i, ++now) {  // a thousand wait; short ones and long ones
-      queue.Add(now + 1000, 0, 0, io::Bytes(bytes).first(i % 100 == 0 ? 20'000 : i % 100));
-      queue.PopDue(now, [&](uint32_t, uint32_t, io::Bytes) { ++sent; });
+      EXPECT_TRUE(
+          queue.Add(now + 1000, 0, 0, io::Bytes(bytes).first(i % 100 == 0 ? 20'000 : i % 100)));
+      queue.PopDue(now, [&](uint32_t, uint32_t, io::Bytes) {
+        ++sent;
+        return true;
+      });
     }
   };
   run(10'000);

@@ -189,6 +189,8 @@ struct Said {
   std::vector<std::pair<std::chrono::nanoseconds, std::string>> later;
   bool closed = false, violated = false;
 
+  bool full() const { return false; }
+  void Keep(Bytes) {}
   void Write(Bytes out) { writes.emplace_back(io::AsText(out)); }
   void WriteStable(Bytes out) { stable.push_back(out); }
   void WriteAfter(std::chrono::nanoseconds delay, Bytes out) {
