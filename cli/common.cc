@@ -4,11 +4,12 @@
 
 #include "cli/subcommands.h"
 #include "io/backends.h"
+#include "report/escape.h"
 
 namespace cli {
 
 int Fail(const std::string& command, const std::string& what, int exit_code) {
-  std::cerr << "ringside " << command << ": " << what << "\n";
+  std::cerr << "ringside " << command << ": " << report::PlainText(what) << "\n";
   return exit_code;
 }
 

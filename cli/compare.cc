@@ -22,6 +22,7 @@
 #include "cli/version.h"
 #include "io/backends.h"
 #include "report/environment_json.h"
+#include "report/escape.h"
 #include "report/export.h"
 #include "report/files.h"
 #include "report/format.h"
@@ -42,9 +43,9 @@ class Progress {
   void operator()(const bench::CompareProgress& progress) const {
     if (quiet_) return;
     if (!progress.note.empty()) {
-      std::cerr << (terminal_ ? "\r\033[K" : "") << progress.note << "\n";
+      std::cerr << (terminal_ ? "\r\033[K" : "") << report::PlainText(progress.note) << "\n";
     } else if (terminal_) {
-      std::cerr << "\r\033[K" << progress.scenario << ": pair " << progress.pair << ", a look at "
+      std::cerr << "\r\033[K" << report::PlainLine(progress.scenario) << ": pair " << progress.pair << ", a look at "
                 << progress.next_look << "; at most "
                 << report::FormatDuration((progress.left_ns + 999'999'999) / 1'000'000'000 *
                                           1'000'000'000)

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "report/escape.h"
 #include "report/format.h"
 
 namespace cli {
@@ -226,7 +227,7 @@ std::string Sparkline(const std::vector<double>& rates, int columns) {
 
 std::string RenderPanel(const PanelState& state, int columns, bool color) {
   const Layout layout = {.columns = std::max(1, columns), .color = color};
-  std::vector<std::string> lines = {Line(layout.columns, color).Add(state.title, kBold).text(),
+  std::vector<std::string> lines = {Line(layout.columns, color).Add(report::PlainLine(state.title), kBold).text(),
                                     PhaseLine(state, layout), RateLine(state, layout)};
   if (state.offered_rps > 0) lines.push_back(OfferedLine(state, layout));
   if (state.has_latency) {

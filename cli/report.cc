@@ -77,8 +77,12 @@ absl::StatusOr<std::string> Choose(const ReportFlags& f) {
 absl::StatusOr<std::vector<nlohmann::ordered_json>> ReadAll(const std::string& directory) {
   std::error_code error;
   std::vector<std::string> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    if (entry.path().extension() == ".json") paths.push_back(entry.path());
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code unknown;  // a FIFO would be waited for
+    if (entry->path().extension() == ".json" && entry->is_regular_file(unknown)) {
+      paths.push_back(entry->path());
+    }
   }
   if (error) {
     return absl::NotFoundError(absl::StrCat("--history: can't read ", directory, ": ",
@@ -91,10 +95,16 @@ absl::StatusOr<std::vector<nlohmann::ordered_json>> ReadAll(const std::string& d
     if (result.ok()) {
       results.push_back(std::move(*result));
     } else if (!absl::IsUnimplemented(result.status())) {
-      std::cerr << "ringside report: left out: " << result.status().message() << std::endl;
+      Fail(kReport, absl::StrCat("left out: ", result.status().message()), kExitOk);
     }
   }
   return results;
+}
+
+std::string DumpedText(const nlohmann::ordered_json& json) {
+  return json.dump(1, ' ', /*ensure_ascii=*/false,
+                   nlohmann::ordered_json::error_handler_t::replace) +
+         "\n";
 }
 
 int RunHistory(const ReportFlags& f, const std::string& format) {
@@ -114,7 +124,7 @@ int RunHistory(const ReportFlags& f, const std::string& format) {
   const absl::Status written =
       report::WriteFile(f.output, format == "text"  ? report::HistoryText(history)
                                   : format == "csv" ? report::HistoryCsv(history)
-                                                    : history.dump(1) + "\n");
+                                                    : DumpedText(history));
   return written.ok() ? kExitOk : Fail(kReport, written, kExitFailed);
 }
 

@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
+#include "report/fields.h"
 #include "report/format.h"
 #include "report/text.h"
 
@@ -80,7 +82,7 @@ std::string PairTable(const Json& result, const Json& scenario) {
   for (const std::string& key : ShownMetrics(scenario)) {
     const auto median = [&](size_t arm) {
       const Json& medians = scenario["arms"][arm]["medians"];
-      return MetricText(result, key, medians.contains(key) ? medians[key] : Json());
+      return MetricText(result, key, fields::At(medians, key.c_str()));
     };
     columns.Add({absl::StrCat("  ", MetricLabel(result, scenario, key)), median(0), median(1),
                  EstimateText(Estimate(scenario, comparison, key)),
@@ -102,17 +104,20 @@ std::string ArmsTable(const Json& result, const Json& scenario) {
   const auto row = [&](size_t arm, const Json* comparison) {
     const Json& medians = scenario["arms"][arm]["medians"];
     std::vector<std::string> cells = {
-        absl::StrCat("  ", ArmName(result, arm)), MetricText(result, gate, medians[gate]),
+        absl::StrCat("  ", ArmName(result, arm)), MetricText(result, gate, fields::At(medians, gate.c_str())),
         comparison == nullptr ? "" : EstimateText((*comparison)["verdict"]),
         comparison == nullptr ? "" : VerdictWord(*comparison)};
     for (const std::string& key : others) {
-      const Json& estimate = comparison == nullptr ? Json() : Estimate(scenario, *comparison, key);
+      static const Json kNone;
+      const Json& estimate =
+          comparison == nullptr ? kNone : Estimate(scenario, *comparison, key);
       // What isn't proven to differ is not a number to look at.
-      cells.push_back(comparison == nullptr ? MetricText(result, key, medians[key])
-                      : estimate.is_null()  ? ""
-                      : estimate["difference"] == "none found"
+      const Json& ratio = fields::At(estimate, "ratio");
+      cells.push_back(comparison == nullptr ? MetricText(result, key, fields::At(medians, key.c_str()))
+                      : ratio.is_null()     ? ""
+                      : fields::At(estimate, "difference") == "none found"
                           ? "·"
-                          : absl::StrCat(DifferenceText(estimate["ratio"].get<double>()), " %"));
+                          : absl::StrCat(DifferenceText(fields::Number(ratio)), " %"));
     }
     columns.Add(cells);
   };
@@ -150,7 +155,7 @@ std::string SweepTable(const Json& result) {
     const std::string gate = scenario["metric"];
     std::vector<std::string> cells = {absl::StrCat("  ", scenario["name"].get<std::string>())};
     for (size_t arm = 0; arm < result["arms"].size(); ++arm) {
-      cells.push_back(MetricText(result, gate, scenario["arms"][arm]["medians"][gate]));
+      cells.push_back(MetricText(result, gate, fields::At(scenario["arms"][arm]["medians"], gate.c_str())));
       if (arm == 0) continue;
       const Json& comparison = scenario["comparisons"][arm - 1];
       cells.push_back(absl::StrCat(EstimateText(comparison["verdict"]), "  ",
@@ -190,7 +195,8 @@ std::string SelfCheckText(const Json& result) {
 
 }  // namespace
 
-std::string CompareText(const Json& result) {
+std::string CompareText(const Json& given) {
+  const Json result = PlainTexts(given);
   std::string text = absl::StrCat("\n", Title(result), "\n\n");
   const Json& scenarios = result["scenarios"];
   if (scenarios.empty()) return text;

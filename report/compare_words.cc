@@ -48,7 +48,7 @@ std::string Where(const Json& result, const Json& scenario, const std::string& k
 
 // "10 pairs, 98.2 % interval −3.1 to +2.6 %".
 std::string Evidence(const Json& verdict) {
-  const int pairs = static_cast<int>(fields::Number(fields::At(verdict, "pairs")));
+  const uint64_t pairs = fields::Count(fields::At(verdict, "pairs"));
   const std::string count = absl::StrCat(pairs, pairs == 1 ? " pair" : " pairs");
   if (fields::At(verdict, "ratio_low").is_null() || fields::At(verdict, "ratio_high").is_null())
     return count;
@@ -131,10 +131,10 @@ std::string MetricText(const Json& result, const std::string& key, const Json& v
   if (!value.is_number()) return "–";
   const double number = value.get<double>();
   const std::string unit = fields::Text(fields::At(MetricOf(result, key), "unit"));
-  if (unit == "ns") return FormatDuration(static_cast<int64_t>(number));
+  if (unit == "ns") return FormatDuration(fields::Integer(value));
   if (unit == "us") return absl::StrFormat("%.2f µs", number);
-  if (unit == "bytes") return FormatBytes(static_cast<uint64_t>(number));
-  if (unit == "per_s") return FormatCount(static_cast<uint64_t>(std::llround(number)));
+  if (unit == "bytes") return FormatBytes(fields::Count(value));
+  if (unit == "per_s") return FormatCount(fields::Count(Json(std::round(number))));
   return number < 1 ? absl::StrFormat("%.3f", number) : absl::StrFormat("%.2f", number);
 }
 
@@ -187,8 +187,7 @@ std::string VerdictSentence(const Json& result, const Json& scenario, const Json
     more = absl::StrFormat(" A difference of about %.2g %% is within reach here.",
                            fields::Number(fields::At(verdict, "reachable")) * 100);
   }
-  if (const int pairs = static_cast<int>(fields::Number(fields::At(verdict, "more_pairs")));
-      pairs > 0) {
+  if (const uint64_t pairs = fields::Count(fields::At(verdict, "more_pairs")); pairs > 0) {
     absl::StrAppend(&more, " About ", pairs, " more pairs would tell: --budget, --pairs.");
   }
   return absl::StrCat("Can't tell whether ", b, " is faster or slower than ", a, " by more than ",

@@ -5,8 +5,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
 #include "report/formats.h"
 
 namespace report {
@@ -15,16 +15,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// RFC 4180: quoted where it has to be, quotes doubled.
-std::string Field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
-}
-
 std::string Line(std::initializer_list<std::string> fields) {
   std::string line;
   for (const std::string& field : fields) {
-    absl::StrAppend(&line, line.empty() ? "" : ",", Field(field));
+    absl::StrAppend(&line, line.empty() ? "" : ",", EscapeCsv(field));
   }
   return line + "\r\n";
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "report/escape.h"
 #include "report/format.h"
 #include "report/rows.h"
 #include "report/text.h"
@@ -184,7 +185,8 @@ std::string RingRows(const Json& uring) {
 
 }  // namespace
 
-std::string DoctorText(const Json& doctor) {
+std::string DoctorText(const Json& given) {
+  const Json doctor = PlainTexts(given);
   const std::string mends = MendRows(doctor["findings"]);
   return absl::StrCat(
       "\n", Counted(doctor["connections"].get<uint64_t>(), "connection"),

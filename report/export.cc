@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "report/escape.h"
 #include "report/formats.h"
 #include "report/html.h"
 #include "report/text.h"
@@ -37,9 +38,8 @@ Text AllText(Results results, const RenderOptions&) {
     if (kind == "load") text += LoadText(result);
     if (kind == "load_mix") text += MixText(result);
     if (kind == "compare" && !result["problem"].is_null()) {
-      std::string problem = result["problem"];
-      while (!problem.empty() && problem.back() == '\n') problem.pop_back();
-      absl::StrAppend(&text, "Ended early: ", problem, "\n");
+      absl::StrAppend(&text, "Ended early: ", PlainLine(result["problem"].get<std::string>()),
+                      "\n");
     }
   }
   return text;
@@ -58,12 +58,16 @@ Text OnePage(Results results, const RenderOptions&) {
   return HtmlReport(all);
 }
 
+std::string Dumped(const Json& json) {
+  return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
 // One result is itself, several are an array.
 Text AllJson(Results results, const RenderOptions&) {
-  if (results.size() == 1) return results[0].dump(1) + "\n";
+  if (results.size() == 1) return Dumped(results[0]);
   Json all = Json::array();
   for (const Json& result : results) all.push_back(result);
-  return all.dump(1) + "\n";
+  return Dumped(all);
 }
 
 std::vector<std::string> NamesFor(const std::string& kind) {

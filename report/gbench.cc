@@ -123,7 +123,9 @@ absl::StatusOr<std::string> GbenchReport(std::span<const nlohmann::ordered_json>
             : absl::StrCat("there is no round of an arm '", options.arm,
                            "' that counts; the first two arms are ", arms[0], " and ", arms[1]));
   }
-  return Json({{"context", gbench::Context(results[0])}, {"benchmarks", rows}}).dump(1) + "\n";
+  return Json({{"context", gbench::Context(results[0])}, {"benchmarks", rows}})
+             .dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) +
+         "\n";
 }
 
 }  // namespace report

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
 #include "report/formats.h"
 #include "report/hgrm.h"
 #include "stats/hdr_codec.h"
@@ -27,7 +28,8 @@ struct Entry {
 };
 
 // A tag ends at a comma, and its readers end it at a space.
-std::string Tag(std::string text) {
+std::string Tag(const std::string& any) {
+  std::string text = PlainLine(any);
   for (char& c : text) {
     if (c == ',' || absl::ascii_isspace(static_cast<unsigned char>(c))) c = '_';
   }
@@ -59,7 +61,7 @@ std::vector<Entry> EntriesOf(const Json& result) {
     for (const Json& scenario : result["scenarios"]) AddRounds(result, scenario, &entries);
   } else if (result["schema"] == "ringside.interval/1") {
     for (const Json& interval : result["intervals"]) {
-      if (!interval.contains("hdr")) continue;
+      if (!interval.contains("hdr") || interval["hdr"].is_null()) continue;
       entries.push_back({Tag(interval.value("class", "")), interval["begin_s"],
                          interval["length_s"], interval["hdr"]});
     }

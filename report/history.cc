@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
 #include "report/formats.h"
 #include "stats/change_points.h"
 #include "stats/signed_rank.h"
@@ -113,11 +113,6 @@ std::string SeriesText(const Json& series) {
   return text;
 }
 
-std::string Field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
-}
-
 }  // namespace
 }  // namespace history
 
@@ -152,7 +147,8 @@ nlohmann::ordered_json HistoryJson(std::span<const nlohmann::ordered_json> resul
   return json;
 }
 
-std::string HistoryText(const nlohmann::ordered_json& json) {
+std::string HistoryText(const nlohmann::ordered_json& given) {
+  const history::Json json = PlainTexts(given);
   std::string text = absl::StrCat("\nhistory of ", json["results"].get<size_t>(), " results\n");
   std::string head;
   for (const auto& series : json["series"]) {
@@ -184,7 +180,7 @@ std::string HistoryCsv(const nlohmann::ordered_json& json) {
             series["arm"].get<std::string>(), series["metric"].get<std::string>(),
             series["about"]["unit"].get<std::string>(), point["time_utc"].get<std::string>(),
             point["revision"].get<std::string>(), NumberText(point["value"])}) {
-        absl::StrAppend(&text, history::Field(field), ",");
+        absl::StrAppend(&text, EscapeCsv(field), ",");
       }
       absl::StrAppend(&text, change ? "1" : "0", "\r\n");
     }

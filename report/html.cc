@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "report/escape.h"
 #include "report/html/page.h"
 #include "report/html/view.h"
 
@@ -21,17 +22,7 @@ std::string ScriptSafe(const Json& json) {
   return absl::StrReplaceAll(text, {{"<", "\\u003c"}, {">", "\\u003e"}, {"&", "\\u0026"}});
 }
 
-std::string MarkupSafe(std::string_view text) {
-  // Through JSON and back: what is no UTF-8 becomes U+FFFD.
-  const std::string valid =
-      Json::parse(Json(std::string(text))
-                      .dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace));
-  return absl::StrReplaceAll(valid, {{"&", "&amp;"},
-                                     {"<", "&lt;"},
-                                     {">", "&gt;"},
-                                     {"\"", "&quot;"},
-                                     {std::string(1, '\0'), " "}});
-}
+std::string MarkupSafe(std::string_view text) { return EscapeXml(std::string(text)); }
 
 namespace {
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
 #include "report/formats.h"
 
 namespace report {
@@ -11,39 +12,6 @@ namespace junit {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// For text and attributes alike. XML 1.0 has no control characters but these three.
-std::string Escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\n':
-        out += "&#10;";
-        break;
-      case '\t':
-        out += "&#9;";
-        break;
-      case '\r':
-        out += "&#13;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < ' ' ? '?' : c;
-    }
-  }
-  return out;
-}
 
 enum class Outcome { kPassed, kFailed, kSkipped, kError };
 
@@ -91,9 +59,9 @@ Case CaseOf(const Json& result, const Json& scenario, const Json& comparison) {
 }
 
 std::string CaseXml(const std::string& suite, const Case& one) {
-  const std::string head = absl::StrCat("    <testcase classname=\"", Escaped(suite), "\" name=\"",
-                                        Escaped(one.name), "\">\n");
-  const std::string sentence = Escaped(one.sentence), type = Escaped(one.type);
+  const std::string head = absl::StrCat("    <testcase classname=\"", EscapeXml(suite), "\" name=\"",
+                                        EscapeXml(one.name), "\">\n");
+  const std::string sentence = EscapeXml(one.sentence), type = EscapeXml(one.type);
   const char* element = one.outcome == Outcome::kFailed    ? "failure"
                         : one.outcome == Outcome::kError   ? "error"
                         : one.outcome == Outcome::kSkipped ? "skipped"
@@ -119,15 +87,15 @@ std::string SuiteXml(const std::string& name, const std::string& properties,
     all->Add(one.outcome);
     body += CaseXml(name, one);
   }
-  return absl::StrCat("  <testsuite name=\"", Escaped(name), "\"", Attributes(counts),
-                      " timestamp=\"", Escaped(time), "\">\n", properties, body,
+  return absl::StrCat("  <testsuite name=\"", EscapeXml(name), "\"", Attributes(counts),
+                      " timestamp=\"", EscapeXml(time), "\">\n", properties, body,
                       "  </testsuite>\n");
 }
 
 std::string Properties(const Json& result, const Json* scenario) {
   std::string text;
   const auto add = [&](const char* name, const std::string& value) {
-    absl::StrAppend(&text, "      <property name=\"", name, "\" value=\"", Escaped(value),
+    absl::StrAppend(&text, "      <property name=\"", name, "\" value=\"", EscapeXml(value),
                     "\"/>\n");
   };
   add("version", result["version"]);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "report/escape.h"
 #include "report/format.h"
 #include "report/percentiles.h"
 #include "report/rows.h"
@@ -339,11 +340,13 @@ std::string ClassText(const Json& load) {
 
 }  // namespace
 
-std::string LoadText(const Json& load) {
+std::string LoadText(const Json& given) {
+  const Json load = PlainTexts(given);
   return ClassText(load) + ReconciliationRows(load) + KernelRows(load) + VerdictRows(load);
 }
 
-std::string MixText(const Json& mix) {
+std::string MixText(const Json& given) {
+  const Json mix = PlainTexts(given);
   std::string text;
   for (const Json& load : mix["classes"]) text += ClassText(load) + VerdictRows(load);
   absl::StrAppend(&text, "\nall together\n\n");

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
 #include "report/format.h"
 #include "report/formats.h"
 #include "report/text.h"
@@ -16,27 +17,9 @@ namespace report {
 namespace markdown {
 namespace {
 
-// Text that comes from outside, as it is: in a table's cell, too. Nothing in it begins a link,
-// code, HTML or a mention.
-std::string Escaped(const std::string& text) {
-  return absl::StrReplaceAll(Trimmed(text), {{"\\", "\\\\"},
-                                             {"|", "\\|"},
-                                             {"`", "\\`"},
-                                             {"*", "\\*"},
-                                             {"_", "\\_"},
-                                             {"[", "\\["},
-                                             {"]", "\\]"},
-                                             {"<", "&lt;"},
-                                             {">", "&gt;"},
-                                             {"~", "\\~"},
-                                             {"#", "\\#"},
-                                             {"@", "@\u200b"},
-                                             {"\r", " "},
-                                             {"\n", " "}});
-}
-
 // A line of code, whatever it contains: between more backticks than it has in a row.
-std::string Code(const std::string& text) {
+std::string Code(const std::string& any) {
+  const std::string text = PlainLine(any);
   size_t longest = 0, run = 0;
   for (const char c : text) {
     run = c == '`' ? run + 1 : 0;
@@ -44,8 +27,7 @@ std::string Code(const std::string& text) {
   }
   const std::string ticks(longest + 1, '`');
   const char* pad = longest > 0 ? " " : "";
-  return absl::StrCat(ticks, pad, absl::StrReplaceAll(text, {{"\n", " "}, {"\r", " "}}), pad,
-                      ticks);
+  return absl::StrCat(ticks, pad, text, pad, ticks);
 }
 
 const char* Symbol(const std::string& word) {
@@ -69,7 +51,7 @@ std::string Rule(size_t columns, size_t left) {
 // The verdict on a line, before all else: the most serious one, and how many there are of each.
 std::string Headline(const Json& result) {
   if (result["kind"] == "ablation") {
-    return absl::StrCat("### 🔍 What each feature of ", Escaped(ArmName(result, 0)), " buys\n\n");
+    return absl::StrCat("### 🔍 What each feature of ", EscapeMarkdown(ArmName(result, 0)), " buys\n\n");
   }
   constexpr const char* kWords[] = {"slower",           "cannot tell", "not judged",
                                     "small difference", "same",        "faster"};
@@ -89,10 +71,10 @@ std::string Headline(const Json& result) {
   }
   std::vector<std::string> arms;
   for (size_t arm = 1; arm < result["arms"].size(); ++arm) {
-    if (!IsSelfCheck(result, arm)) arms.push_back(Escaped(ArmName(result, arm)));
+    if (!IsSelfCheck(result, arm)) arms.push_back(EscapeMarkdown(ArmName(result, arm)));
   }
   return absl::StrCat("### ", symbol, symbol.empty() ? "" : " ", absl::StrJoin(arms, ", "),
-                      " against ", Escaped(ArmName(result, 0)), ": ", absl::StrJoin(parts, ", "),
+                      " against ", EscapeMarkdown(ArmName(result, 0)), ": ", absl::StrJoin(parts, ", "),
                       "\n\n");
 }
 
@@ -103,12 +85,12 @@ std::string Warnings(const Json& result) {
     absl::StrAppend(&text, "> ⚠️ ", sentence, "\n>\n");
   };
   if (!result["problem"].is_null()) {
-    warn(absl::StrCat("It ended early: ", Escaped(result["problem"])));
+    warn(absl::StrCat("It ended early: ", EscapeMarkdown(result["problem"])));
   }
   if (result["interrupted"].get<bool>()) warn("It was interrupted by a signal.");
   if (!result["self_check"].is_null() && !result["self_check"]["passed"].get<bool>()) {
     warn(
-        absl::StrCat("Self-check: ", Escaped(ArmName(result, 0)),
+        absl::StrCat("Self-check: ", EscapeMarkdown(ArmName(result, 0)),
                      " against itself was not the same everywhere: there nothing else is judged."));
   }
   if (text.empty()) return "";
@@ -121,9 +103,9 @@ std::string VerdictTable(const Json& result) {
   for (const Json& scenario : result["scenarios"]) {
     for (const Json& comparison : scenario["comparisons"]) {
       const std::string word = VerdictWord(comparison);
-      text += Row({absl::StrCat(Symbol(word), " ", word), Escaped(scenario["name"]),
-                   Escaped(ArmName(result, comparison["arm"])),
-                   Escaped(MetricLabel(result, scenario, scenario["metric"])),
+      text += Row({absl::StrCat(Symbol(word), " ", word), EscapeMarkdown(scenario["name"]),
+                   EscapeMarkdown(ArmName(result, comparison["arm"])),
+                   EscapeMarkdown(MetricLabel(result, scenario, scenario["metric"])),
                    EstimateText(comparison["verdict"])});
     }
   }
@@ -138,12 +120,12 @@ std::string Sentences(const Json& result) {
   std::string text;
   for (const Json& scenario : result["scenarios"]) {
     for (const Json& comparison : scenario["comparisons"]) {
-      absl::StrAppend(&text, "- ", Escaped(scenario["name"]), ": ",
-                      Escaped(VerdictSentence(result, scenario, comparison)), "\n");
+      absl::StrAppend(&text, "- ", EscapeMarkdown(scenario["name"]), ": ",
+                      EscapeMarkdown(VerdictSentence(result, scenario, comparison)), "\n");
     }
     const std::string voids = VoidText(result, scenario);
     if (!voids.empty()) {
-      absl::StrAppend(&text, "- ", Escaped(scenario["name"]), ": ", Escaped(voids), "\n");
+      absl::StrAppend(&text, "- ", EscapeMarkdown(scenario["name"]), ": ", EscapeMarkdown(voids), "\n");
     }
   }
   return text;
@@ -157,18 +139,18 @@ std::string DifferenceCell(const Json& scenario, const Json& comparison, const s
   }
   if (!comparison["metrics"].contains(key)) return "";
   const Json& metric = comparison["metrics"][key];
-  return absl::StrCat(EstimateText(metric), " ", metric["difference"].get<std::string>());
+  return absl::StrCat(EstimateText(metric), " ", EscapeMarkdown(metric["difference"].get<std::string>()));
 }
 
 std::string MetricsTable(const Json& result, const Json& scenario) {
   std::vector<std::string> head = {"metric (median)"};
   for (size_t arm = 0; arm < result["arms"].size(); ++arm) {
-    head.push_back(Escaped(ArmName(result, arm)));
-    if (arm > 0) head.push_back(absl::StrCat("against ", Escaped(ArmName(result, 0))));
+    head.push_back(EscapeMarkdown(ArmName(result, arm)));
+    if (arm > 0) head.push_back(absl::StrCat("against ", EscapeMarkdown(ArmName(result, 0))));
   }
   std::string text = Row(head) + Rule(head.size(), 1);
   for (const auto& [key, metric] : result["metrics"].items()) {
-    std::vector<std::string> cells = {Escaped(MetricLabel(result, scenario, key))};
+    std::vector<std::string> cells = {EscapeMarkdown(MetricLabel(result, scenario, key))};
     bool known = false;
     for (size_t arm = 0; arm < result["arms"].size(); ++arm) {
       const Json& medians = scenario["arms"][arm]["medians"];
@@ -187,7 +169,7 @@ std::string Commands(const Json& result) {
   for (size_t arm = 0; arm < result["arms"].size(); ++arm) {
     const Json& one = result["arms"][arm];
     const std::string load = one["load"];
-    absl::StrAppend(&text, "- ", Escaped(one["name"]), ": ", Code(one["command"]),
+    absl::StrAppend(&text, "- ", EscapeMarkdown(one["name"]), ": ", Code(one["command"]),
                     load.empty() ? "" : absl::StrCat(", load ", Code(load)), "\n");
   }
   return text;
@@ -198,16 +180,16 @@ std::string EnvironmentLine(const Json& result) {
   std::vector<std::string> parts;
   const auto add = [&](const char* group, const char* key, const char* words) {
     const std::string value = environment[group].value(key, "");
-    if (!value.empty() && value != "unknown") parts.push_back(absl::StrCat(Escaped(value), words));
+    if (!value.empty() && value != "unknown") parts.push_back(absl::StrCat(EscapeMarkdown(value), words));
   };
   add("machine", "cpu", "");
   add("machine", "cpus_online", " CPUs");
   add("system", "kernel_release", "");
   add("system", "os", "");
   add("build", "compiler", "");
-  parts.push_back(absl::StrCat("ringside ", Escaped(result["version"]), " (",
-                               Escaped(result["revision"]), ")"));
-  parts.push_back(Escaped(result["time_utc"]));
+  parts.push_back(absl::StrCat("ringside ", EscapeMarkdown(result["version"]), " (",
+                               EscapeMarkdown(result["revision"]), ")"));
+  parts.push_back(EscapeMarkdown(result["time_utc"]));
   return absl::StrCat("<sub>", TransportText(result), " · ", absl::StrJoin(parts, " · "),
                       "</sub>\n");
 }
@@ -216,7 +198,9 @@ std::string Compare(const Json& result) {
   std::string text = absl::StrCat(Headline(result), Warnings(result), VerdictTable(result),
                                   Details("In words", Sentences(result)));
   for (const Json& scenario : result["scenarios"]) {
-    text += Details(absl::StrCat("All metrics: ", Escaped(scenario["name"])),
+    // In HTML that Markdown leaves alone.
+    const std::string name = EscapeXml(PlainLine(scenario["name"].get<std::string>()));
+    text += Details(absl::StrCat("All metrics: ", absl::StrReplaceAll(name, {{"@", "@\u200b"}})),
                     MetricsTable(result, scenario));
   }
   return absl::StrCat(text, Details("The servers", Commands(result)), EnvironmentLine(result));
@@ -229,7 +213,7 @@ std::string Time(const Json& value) {
 
 std::string LoadRow(const Json& load) {
   const Json& latency = load["latency_ns"];
-  return Row({Escaped(LoadName(load)), Escaped(load["verdict"]["kind"]),
+  return Row({EscapeMarkdown(LoadName(load)), EscapeMarkdown(load["verdict"]["kind"]),
               FormatCount(static_cast<uint64_t>(load["throughput_rps"].get<double>())),
               Time(latency["p50"]), Time(latency["p99"]), Time(latency["p99_9"]),
               Time(latency["max"]), FormatCount(load["errors"]["total"].get<uint64_t>())});
@@ -242,22 +226,23 @@ std::string Load(const Json& result) {
       !valid                                 ? "❌"
       : result["verdict"]["kind"] == "valid" ? "✅"
                                              : "⚠️",
-      " ", Escaped(result["verdict"]["kind"]), ": ", Escaped(result["verdict"]["reason"]), "\n\n",
+      " ", EscapeMarkdown(result["verdict"]["kind"]), ": ", EscapeMarkdown(result["verdict"]["reason"]), "\n\n",
       Row({"run", "verdict", "requests/s", "p50", "p99", "p99.9", "max", "errors"}), Rule(8, 2));
   for (const Json* load : LoadsOf(result)) text += LoadRow(*load);
   std::string accusations;
   for (const Json* load : LoadsOf(result)) {
     for (const Json& one : (*load)["accusations"]) {
-      absl::StrAppend(&accusations, "- ", Escaped(one["text"]), "; ", Escaped(one["mend"]), "\n");
+      absl::StrAppend(&accusations, "- ", EscapeMarkdown(one["text"]), "; ", EscapeMarkdown(one["mend"]), "\n");
     }
   }
   if (!accusations.empty()) absl::StrAppend(&text, "\n", accusations);
-  const std::string full = result.contains("classes") ? MixText(result) : LoadText(result);
+  const std::string full = 
+      result.contains("classes") ? MixText(result) : LoadText(result);
   // Four spaces make code of it, whatever is in it.
   const std::string code =
       absl::StrCat("    ", absl::StrReplaceAll(full, {{"\n", "\n    "}}), "\n");
   return absl::StrCat(text, "\n", Details("All of it", code), "<sub>ringside ",
-                      Escaped(result["version"]), "</sub>\n");
+                      EscapeMarkdown(result["version"]), "</sub>\n");
 }
 
 }  // namespace

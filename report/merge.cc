@@ -1,6 +1,9 @@
 #include "report/merge.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -8,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "report/fields.h"
 #include "stats/hdr_codec.h"
 #include "stats/histogram.h"
 #include "stats/histogram_json.h"
@@ -19,33 +23,70 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Runs = std::span<const Json>;
 
-// Adds the numbers of `from` to those of the same names; others stay.
-void AddUp(const Json& from, Json* to) {
-  for (const auto& [name, value] : from.items()) {
-    if (!value.is_number()) continue;
-    Json& sum = (*to)[name];
-    if (sum.is_null()) {
-      sum = value;
-    } else if (value.is_number_integer() && sum.is_number_integer()) {
-      sum = sum.get<uint64_t>() + value.get<uint64_t>();
-    } else {
-      sum = sum.get<double>() + value.get<double>();
+constexpr size_t kListedMax = 100;
+constexpr int64_t kCountMax = std::numeric_limits<int64_t>::max();
+
+constexpr const char* kTimes[] = {"latency_ns", "service_ns",    "lag_ns",
+                                  "connect_ns", "first_byte_ns", "loop_lag_ns"};
+
+// What doesn't fit 64 bits, or is no figure of two loads that are alike. The first stays.
+class Sums {
+ public:
+  // Adds up two numbers: counts as such, others as what they are.
+  Json Sum(const char* name, const Json& a, const Json& b) {
+    if (a.is_number_unsigned() && b.is_number_unsigned()) return Count(name, a, b);
+    const double sum = fields::Number(a) + fields::Number(b);
+    if (std::abs(sum) > kNumberMax) TooLarge(name);
+    return sum;
+  }
+
+  // Adds the numbers of `from` to those of the same names; others stay.
+  void Add(const Json& from, Json* to) {
+    for (const auto& [name, value] : from.items()) {
+      if (!value.is_number()) continue;
+      Json& sum = (*to)[name];
+      if (sum.is_null()) {
+        sum = value;
+      } else if (sum.is_number()) {
+        sum = Sum(name.c_str(), sum, value);
+      }
     }
   }
-}
+
+  Json Count(const char* name, const Json& a, const Json& b) {
+    const uint64_t first = fields::Count(a), second = fields::Count(b);
+    if (second > std::numeric_limits<uint64_t>::max() - first) {
+      TooLarge(name);
+      return first;
+    }
+    return first + second;
+  }
+
+  const absl::Status& status() const { return status_; }
+
+ private:
+  static constexpr double kNumberMax = 9e18;  // as report/schema.cc takes it
+
+  void TooLarge(const char* name) {
+    if (!status_.ok()) return;
+    status_ = absl::InvalidArgumentError(absl::StrCat("these can't be merged: the sum of `", name,
+                                                      "` is larger than a result may have"));
+  }
+
+  absl::Status status_;
+};
 
 absl::Status CheckSame(Runs runs) {
   if (runs.size() < 2) return absl::InvalidArgumentError("--merge needs two results or more");
   for (const Json& run : runs) {
-    if (run["schema"] == "ringside.load/1") continue;
+    const std::string schema = fields::Text(fields::At(run, "schema"), "something else");
+    if (schema == "ringside.load/1") continue;
     return absl::InvalidArgumentError(
-        absl::StrCat("--merge takes results of `load` (ringside.load/1), not ",
-                     run["schema"].get<std::string>()));
+        absl::StrCat("--merge takes results of `load` (ringside.load/1), not ", schema));
   }
   for (const char* name : {"service", "workload", "message_bytes", "depth", "sizes"}) {
     for (const Json& run : runs) {
-      const Json &first = runs[0].contains(name) ? runs[0][name] : Json(),
-                 &other = run.contains(name) ? run[name] : Json();
+      const Json &first = fields::At(runs[0], name), &other = fields::At(run, name);
       if (first == other) continue;
       return absl::InvalidArgumentError(
           absl::StrCat("these can't be merged: `", name, "` is ", first.dump(), " in one and ",
@@ -57,6 +98,14 @@ absl::Status CheckSame(Runs runs) {
     return absl::InvalidArgumentError(
         "these can't be merged: response times of open loop and service times of closed loop are "
         "two things");
+  }
+  for (size_t i = 1; i < runs.size(); ++i) {
+    for (const char* name : {"service_ns", "lag_ns", "pace"}) {
+      if (runs[i].contains(name) == runs[0].contains(name)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "these can't be merged: of the first and that in place ", i + 1, " only one has `", name,
+          "`; open loop and closed loop have no sum"));
+    }
   }
   return absl::OkStatus();
 }
@@ -71,6 +120,11 @@ absl::StatusOr<Json> MergedTimes(Runs runs, const char* name) {
     if (!histogram.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("the histogram of ", name, " is damaged: ", histogram.status().message()));
+    }
+    // As the histogram's format has it; each of them keeps to that.
+    if (histogram->count() > static_cast<uint64_t>(kCountMax) - all.count()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "these can't be merged: together the histograms of ", name, " have more than 2^63 values"));
     }
     all.Merge(*histogram);
     if (times["min"].is_null() || times["max"].is_null()) continue;
@@ -90,33 +144,37 @@ absl::StatusOr<Json> MergedTimes(Runs runs, const char* name) {
   return json;
 }
 
-absl::Status MergeAllTimes(Runs runs, Json* merged) {
-  for (const char* name :
-       {"latency_ns", "service_ns", "lag_ns", "connect_ns", "first_byte_ns", "loop_lag_ns"}) {
+absl::Status MergeAllTimes(Runs runs, Sums* sums, Json* merged) {
+  for (const char* name : kTimes) {
     if (!merged->contains(name)) continue;
     auto times = MergedTimes(runs, name);
     if (!times.ok()) return times.status();
     (*merged)[name].update(*times);
   }
-  uint64_t censored = 0;
-  for (const Json& run : runs) censored += run["latency_ns"]["censored"].get<uint64_t>();
+  Json censored = 0u;
+  for (const Json& run : runs) {
+    censored = sums->Count("censored", censored, run["latency_ns"]["censored"]);
+  }
   (*merged)["latency_ns"]["censored"] = censored;
   return absl::OkStatus();
 }
 
-void MergeErrors(const Json& run, Json* errors) {
-  AddUp(run["errors"], errors);
-  AddUp(run["errors"]["by_errno"], &(*errors)["by_errno"]);
+void MergeErrors(const Json& run, Sums* sums, Json* errors) {
+  sums->Add(run["errors"], errors);
+  sums->Add(run["errors"]["by_errno"], &(*errors)["by_errno"]);
   for (const char* list : {"corruptions", "failures"}) {
-    for (const Json& one : run["errors"][list]) (*errors)[list].push_back(one);
+    Json& all = (*errors)[list];  // "the first few", of each
+    for (const Json& one : run["errors"][list]) {
+      if (all.size() < kListedMax) all.push_back(one);
+    }
   }
   if (run["errors"].contains("problem")) (*errors)["problem"] = run["errors"]["problem"];
 }
 
-void MergeConnections(const Json& run, Json* connections) {
+void MergeConnections(const Json& run, Sums* sums, Json* connections) {
   const Json& more = run["connections"];
   for (const char* name : {"requested", "opened", "answered", "silent"}) {
-    (*connections)[name] = (*connections)[name].get<uint64_t>() + more[name].get<uint64_t>();
+    (*connections)[name] = sums->Count(name, (*connections)[name], more[name]);
   }
   for (const char* name : {"requests_max", "opening_s"}) {
     if (more[name] > (*connections)[name]) (*connections)[name] = more[name];
@@ -142,9 +200,11 @@ void MergeClient(const Json& run, const Json& sum, Json* client) {
   }
 }
 
-void MergePace(const Json& run, Json* pace) {
+void MergePace(const Json& run, Sums* sums, Json* pace) {
   const Json late = std::max((*pace)["late_max_ns"], run["pace"]["late_max_ns"]);
-  AddUp(run["pace"], pace);
+  Json more = run["pace"];
+  for (const char* name : {"late_max_ns", "seed"}) more.erase(name);  // have no sum
+  sums->Add(more, pace);
   (*pace)["late_max_ns"] = late;
   (*pace)["seed"] = run["pace"]["seed"];
   pace->erase("plan");
@@ -156,14 +216,14 @@ size_t Rank(const Json& verdict) {
   return std::find(std::begin(kKinds), std::end(kKinds), verdict["kind"]) - std::begin(kKinds);
 }
 
-void MergeRun(const Json& run, Json* merged) {
+void MergeRun(const Json& run, Sums* sums, Json* merged) {
   MergeClient(run, *merged, &(*merged)["client"]);
   for (const char* name : {"requests", "requests_total", "throughput_rps", "threads"}) {
-    AddUp({{name, run[name]}}, merged);
+    (*merged)[name] = sums->Sum(name, (*merged)[name], run[name]);
   }
-  MergeErrors(run, &(*merged)["errors"]);
-  MergeConnections(run, &(*merged)["connections"]);
-  AddUp(run["bytes"], &(*merged)["bytes"]);
+  MergeErrors(run, sums, &(*merged)["errors"]);
+  MergeConnections(run, sums, &(*merged)["connections"]);
+  sums->Add(run["bytes"], &(*merged)["bytes"]);
   (*merged)["bytes"]["verified"] =
       (*merged)["bytes"]["verified"].get<bool>() && run["bytes"]["verified"].get<bool>();
   (*merged)["valid"] = (*merged)["valid"].get<bool>() && run["valid"].get<bool>();
@@ -171,10 +231,11 @@ void MergeRun(const Json& run, Json* merged) {
   for (const char* name : {"duration_s", "warmup_s"}) {
     if (run[name] > (*merged)[name]) (*merged)[name] = run[name];
   }
-  if (merged->contains("pace")) MergePace(run, &(*merged)["pace"]);
+  if (merged->contains("pace")) MergePace(run, sums, &(*merged)["pace"]);
   if (Rank(run["verdict"]) < Rank((*merged)["verdict"])) (*merged)["verdict"] = run["verdict"];
   for (const Json& one : run["accusations"]) {
     Json& all = (*merged)["accusations"];
+    if (all.size() == kListedMax) break;
     if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(one);
   }
 }
@@ -205,9 +266,11 @@ absl::StatusOr<nlohmann::ordered_json> MergeLoads(std::span<const nlohmann::orde
   merged["connections"].erase("requests_median");
   merged["kernel"] = {{"counters", Json::array()}};
   merged["series"]["rows"] = Json::array();
-  for (const Json& run : runs.subspan(1)) merging::MergeRun(run, &merged);
-  const absl::Status times = merging::MergeAllTimes(runs, &merged);
+  merging::Sums sums;
+  for (const Json& run : runs.subspan(1)) merging::MergeRun(run, &sums, &merged);
+  const absl::Status times = merging::MergeAllTimes(runs, &sums, &merged);
   if (!times.ok()) return times;
+  if (!sums.status().ok()) return sums.status();
   merged["address"] = merging::Addresses(runs);
   merged["merged"] = runs.size();
   return merged;

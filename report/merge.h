@@ -14,8 +14,8 @@ namespace report {
 // serious one. `merged` is their number. What has no sum is missing (`tcp`, `server`, `series`,
 // `kernel`: whose hosts may be the same).
 //
-// InvalidArgument: fewer than two, another schema, runs of different loads (which have no common
-// latency), a damaged histogram.
+// The runs are as ReadResult() gives them. InvalidArgument: fewer than two, another schema, runs of
+// different loads (which have no common latency), sums that don't fit 64 bits, a damaged histogram.
 absl::StatusOr<nlohmann::ordered_json> MergeLoads(std::span<const nlohmann::ordered_json> runs);
 
 }  // namespace report

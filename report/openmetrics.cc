@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
 #include "report/formats.h"
 
 namespace report {
@@ -26,13 +26,13 @@ class Page {
     if (value.is_null()) return;  // what isn't known has no sample
     if (!families_.contains(name)) {
       order_.push_back(name);
-      families_[name] = absl::StrCat("# TYPE ", name, " gauge\n# HELP ", name, " ", help, "\n");
+      families_[name] = absl::StrCat("# TYPE ", name, " gauge\n# HELP ", name, " ",
+                                     EscapeOpenMetrics(help), "\n");
     }
     if (!result_.empty()) labels.emplace_back("result", result_);
     std::string joined;
     for (const auto& [key, text] : labels) {
-      absl::StrAppend(&joined, joined.empty() ? "" : ",", key, "=\"",
-                      absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}),
+      absl::StrAppend(&joined, joined.empty() ? "" : ",", key, "=\"", EscapeOpenMetrics(text),
                       "\"");
     }
     absl::StrAppend(&families_[name], name, "{", joined, "} ", value.dump(), "\n");

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "report/escape.h"
 #include "report/format.h"
 #include "report/rows.h"
 #include "report/text.h"
@@ -198,7 +199,8 @@ std::string Heading(const Json& probe) {
 
 }  // namespace
 
-std::string ProbeText(const Json& probe) {
+std::string ProbeText(const Json& given) {
+  const Json probe = PlainTexts(given);
   if (!probe.contains("method")) return ListenersText(probe);
   std::string text = absl::StrCat("\n", Heading(probe), OpenTable(probe));
   text += Row("ports", CountsText(probe));

@@ -9,10 +9,12 @@
 #include <charconv>
 #include <cstring>
 #include <iterator>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "report/parse.h"
 #include "report/schema.h"
 
 namespace report {
@@ -88,52 +90,52 @@ size_t LineOf(const std::string& text, size_t byte) {
   return 1 + std::count(text.begin(), text.begin() + std::min(byte, text.size()), '\n');
 }
 
-// JSON that ends before its end, or that isn't any.
-absl::Status Unparsed(const std::string& path, const std::string& text, size_t byte) {
-  const bool begun = text.find_first_not_of(" \t\r\n") != std::string::npos &&
-                     text[text.find_first_not_of(" \t\r\n")] == '{';
-  if (begun && byte > text.size()) {
+// JSON that ends before its end, that isn't any, or of which there is too much.
+absl::Status Unparsed(const std::string& path, const std::string& text, const Parsed& parsed) {
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  const size_t line = LineOf(text, parsed.byte - 1);
+  if (!parsed.damaged) {
+    return Wrong(path, absl::StrCat("damaged: line ", line, " has ", parsed.problem,
+                                    ", which no result has"));
+  }
+  if (parsed.byte > text.size() && text[begin] == '{') {
     return Wrong(path, absl::StrCat("cut off in line ", LineOf(text, text.size()),
                                     ": the file isn't whole; copy it again"));
   }
-  return Wrong(path, absl::StrCat("not JSON: line ", LineOf(text, byte == 0 ? 0 : byte - 1),
+  return Wrong(path, absl::StrCat("not JSON: line ", line,
                                   " is damaged; a report is made of the .json that `compare` or "
                                   "`load --json` wrote"));
 }
 
-// One value; where it isn't one, `byte` is where that shows.
-Json Parse(const std::string& text, size_t* byte) {
-  *byte = 0;
-  try {
-    return Json::parse(text);
-  } catch (const nlohmann::json::parse_error& error) {
-    *byte = std::max<size_t>(error.byte, 1);
-    return nullptr;
-  }
-}
-
 // The lines of `load --timeseries`, if the first one is of them.
 bool IsSeries(const std::string& text) {
-  size_t byte = 0;
-  const Json first = Parse(text.substr(0, text.find('\n')), &byte);
-  return byte == 0 && SchemaOf(first).name == "ringside.interval";
+  const std::string_view first(text.data(), std::min(text.find('\n'), text.size()));
+  if (first.find("ringside.interval") == std::string_view::npos) return false;
+  size_t values_left = kParsedValuesMax;
+  return SchemaOf(ParseJson(first, &values_left).json).name == "ringside.interval";
 }
 
 absl::StatusOr<Json> ParseSeries(const std::string& path, const std::string& text) {
   Json intervals = Json::array();
+  size_t values_left = kParsedValuesMax;
   for (size_t at = 0, line = 1; at < text.size(); ++line) {
     const size_t end = std::min(text.find('\n', at), text.size());
-    size_t byte = 0;
-    Json interval = Parse(text.substr(at, end - at), &byte);
-    if (byte != 0) {
+    Parsed interval = ParseJson(std::string_view(text).substr(at, end - at), &values_left);
+    if (!interval.problem.empty() && !interval.damaged) {
+      return Wrong(path, absl::StrCat("damaged: line ", line, " has ", interval.problem));
+    }
+    if (!interval.problem.empty()) {
       return Wrong(path,
                    absl::StrCat("line ", line, end == text.size() ? " is cut off" : " is damaged",
                                 ": it is no JSON object"));
     }
-    if (SchemaOf(interval).name != "ringside.interval") {
+    if (SchemaOf(interval.json).name != "ringside.interval") {
       return Wrong(path, absl::StrCat("line ", line, " is not of `load --timeseries`"));
     }
-    intervals.push_back(std::move(interval));
+    intervals.push_back(std::move(interval.json));
+    if (intervals.back()["schema"] != intervals[0]["schema"]) {
+      return Wrong(path, absl::StrCat("line ", line, " has another schema than the first"));
+    }
     at = end + 1;
   }
   const std::string schema = intervals[0]["schema"];
@@ -177,9 +179,10 @@ absl::StatusOr<nlohmann::ordered_json> ParseResult(const std::string& path,
     if (!series.ok()) return series.status();
     json = std::move(*series);
   } else {
-    size_t byte = 0;
-    json = reading::Parse(text, &byte);
-    if (byte != 0) return reading::Unparsed(path, text, byte);
+    size_t values_left = kParsedValuesMax;
+    Parsed parsed = ParseJson(text, &values_left);
+    if (!parsed.problem.empty()) return reading::Unparsed(path, text, parsed);
+    json = std::move(parsed.json);
   }
   const absl::Status version = reading::CheckVersion(path, json);
   if (!version.ok()) return version;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "report/escape.h"
 #include "report/format.h"
 #include "report/rows.h"
 #include "report/text.h"
@@ -26,7 +27,8 @@ std::string NonZero(const Json& json,
 
 }  // namespace
 
-std::string ReadyText(const Json& ready) {
+std::string ReadyText(const Json& given) {
+  const Json ready = PlainTexts(given);
   const std::string how = absl::StrCat(ready["backend"].get<std::string>(), ", ",
                                        Counted(ready["threads"].get<uint64_t>(), "thread"));
   std::string text;
@@ -38,7 +40,8 @@ std::string ReadyText(const Json& ready) {
   return text;
 }
 
-std::string ServeText(const Json& summary) {
+std::string ServeText(const Json& given) {
+  const Json summary = PlainTexts(given);
   const Json& connections = summary["connections"];
   const Json& loop = summary["loop"];
   std::vector<std::string> where;
@@ -94,7 +97,8 @@ std::string ServeText(const Json& summary) {
   return text;
 }
 
-std::string StatusText(const Json& status) {
+std::string StatusText(const Json& given) {
+  const Json status = PlainTexts(given);
   std::string text = ServeText(status);
   const Json& kernel = status["kernel"];
   if (kernel.contains("problem")) {

@@ -3,12 +3,14 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "report/escape.h"
 #include "report/format.h"
 #include "report/rows.h"
 
 namespace report {
 
-std::string StressText(const Json& stress, const std::string& rows) {
+std::string StressText(const Json& given, const std::string& rows) {
+  const Json stress = PlainTexts(given);
   std::string text = absl::StrCat("\n", stress["experiment"].get<std::string>(), ": ",
                                   stress["finding"].get<std::string>(), "\n\n");
   const Json& connections = stress["connections"];
@@ -19,7 +21,7 @@ std::string StressText(const Json& stress, const std::string& rows) {
   text += Row("connections",
               absl::StrCat(requested > 0 ? count("requested") + " asked for, " : "",
                            count("opened"), " opened, ", count("answered"), " answered"));
-  text += rows;
+  text += PlainText(rows);
   for (const Json& counter : stress["kernel"]["counters"]) {
     text += Row("kernel", absl::StrCat(FormatCount(counter["delta"].get<uint64_t>()), " × ",
                                        counter["name"].get<std::string>(), ": ",

@@ -14,8 +14,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "report/compare_words.h"
+#include "report/escape.h"
+#include "report/fields.h"
 #include "report/formats.h"
 #include "stats/hdr_codec.h"
 #include "stats/histogram.h"
@@ -27,20 +28,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr size_t kDrawnMax = 500;  // comparisons: what a picture can show
+
 // Told apart by all who see colours differently, and in grey (Okabe and Ito, "Color Universal
 // Design", 2008).
 constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73",
                                     "#CC79A7", "#56B4E9", "#E69F00"};
-
-// Text from outside as gnuplot's single quotes take it, which read no escape and run nothing. Its
-// SVG escapes < and > only, and that not before "]]", which XML forbids.
-std::string Quoted(const std::string& text) {
-  std::string one_line = absl::StrReplaceAll(text, {{"'", "''"}, {"]]>", "]] >"}});
-  for (char& c : one_line) {
-    if (static_cast<unsigned char>(c) < ' ') c = ' ';
-  }
-  return absl::StrCat("'", one_line, "'");
-}
 
 std::string Head(int width, int height, const std::string& title) {
   return absl::StrFormat(
@@ -53,7 +46,7 @@ std::string Head(int width, int height, const std::string& title) {
       "set tics nomirror out textcolor rgb '#333333'\n"
       "set grid linecolor rgb '#e4e4e4' linetype 1 linewidth 1\n"
       "set key textcolor rgb '#333333'\n",
-      width, height, Quoted(title));
+      width, height, QuoteGnuplot(title));
 }
 
 // A comparison, as it is drawn: an effect in percent with its interval.
@@ -123,7 +116,7 @@ std::string EffectsScript(const Json& result) {
   for (size_t i = 0; i < effects.size(); ++i) {
     const Effect& effect = effects[i];
     const size_t y = effects.size() - i;
-    absl::StrAppend(&tics, i == 0 ? "" : ", ", Quoted(effect.label), " ", y);
+    absl::StrAppend(&tics, i == 0 ? "" : ", ", QuoteGnuplotTic(effect.label), " ", y);
     if (std::isnan(effect.percent)) continue;
     ++known;
     low = std::min(low, effect.low);
@@ -191,7 +184,7 @@ std::string SweepScript(const Json& result) {
     absl::StrAppend(&script, "$arm", arm, " << END\n");
     bool any = false;
     for (const Json& scenario : result["scenarios"]) {
-      const Json& median = scenario["arms"][arm]["medians"][key];
+      const Json& median = fields::At(scenario["arms"][arm]["medians"], key.c_str());
       const std::vector<double> quartiles = Quartiles(scenario, arm, key);
       if (median.is_null() || scenario["x"].is_null() || quartiles.empty()) continue;
       const double x = scenario["x"];
@@ -212,7 +205,7 @@ std::string SweepScript(const Json& result) {
         "1:2:3:4 with yerrorbars pointtype %d pointsize 0.8 linewidth 1.5 linecolor rgb '%s' title "
         "%s",
         plots.empty() ? "" : ", ", static_cast<int>(arm), colour, static_cast<int>(arm),
-        arm % 2 == 0 ? 7 : 5, colour, Quoted(name));
+        arm % 2 == 0 ? 7 : 5, colour, QuoteGnuplot(name));
   }
   for (const Json& scenario : result["scenarios"]) {
     if (scenario["x"].is_null()) continue;
@@ -220,9 +213,9 @@ std::string SweepScript(const Json& result) {
     absl::StrAppendFormat(&tics, "%s'%.6g' %.9g", tics.empty() ? "" : ", ", x, x);
   }
   if (plots.empty()) return script + "plot [0:1][0:1] NaN notitle\n";
-  absl::StrAppendFormat(&script, "set ylabel %s textcolor rgb '#333333'\n", Quoted(axis.label));
+  absl::StrAppendFormat(&script, "set ylabel %s textcolor rgb '#333333'\n", QuoteGnuplot(axis.label));
   absl::StrAppendFormat(&script, "set xlabel %s textcolor rgb '#333333'\n",
-                        Quoted(parameter + " (median of the rounds, bars: their quartiles)"));
+                        QuoteGnuplot(parameter + " (median of the rounds, bars: their quartiles)"));
   if (least > 0 && most / least > 8) {
     absl::StrAppendFormat(&script, "set logscale x 2\nset xrange [%g:%g]\n", least / 1.2,
                           most * 1.2);
@@ -253,7 +246,7 @@ absl::StatusOr<std::string> CurveScript(const Json& result) {
                           "%s$run%d using 1:2 with lines linewidth 2.5 linecolor rgb '%s' "
                           "title %s",
                           plots.empty() ? "" : ", ", static_cast<int>(index),
-                          kColours[index % std::size(kColours)], Quoted(LoadName(*load)));
+                          kColours[index % std::size(kColours)], QuoteGnuplot(LoadName(*load)));
     ++index;
   }
   if (plots.empty()) {
@@ -309,6 +302,12 @@ absl::StatusOr<std::string> SvgReport(std::span<const nlohmann::ordered_json> re
   if (result["schema"] != "ringside.compare/2") {
     const auto script = svg::CurveScript(result);
     return script.ok() ? svg::Draw(*script) : script.status();
+  }
+  const size_t comparisons = result["scenarios"].size() * (result["arms"].size() - 1);
+  if (comparisons > svg::kDrawnMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "svg draws up to ", svg::kDrawnMax, " comparisons, and here are ", comparisons,
+        "; html shows them all"));
   }
   return svg::Draw(result["sweep"].is_null() ? svg::EffectsScript(result)
                                              : svg::SweepScript(result));

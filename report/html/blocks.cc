@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -89,16 +90,15 @@ Json CountersTable(const std::vector<std::string>& names, const std::vector<Json
   table["columns"].push_back(Column("Counter", "text"));
   for (const std::string& name : names) table["columns"].push_back(Column(name, "number"));
   table["columns"].push_back(Column("Meaning", "text"));
-  std::vector<std::pair<std::string, size_t>> rows;  // each counter, and its row
+  std::map<std::string, size_t> rows;  // of each counter
   for (size_t holder = 0; holder < counters.size(); ++holder) {
     for (const Json& counter : counters[holder]) {
       const std::string name = Text(At(counter, "name"));
-      auto row = std::find_if(rows.begin(), rows.end(), [&](auto& r) { return r.first == name; });
-      if (row == rows.end()) {
+      const auto [row, added] = rows.emplace(name, table["rows"].size());
+      if (added) {
         Json cells = Json::array({name});
         for (size_t i = 0; i < names.size(); ++i) cells.push_back("0");
         cells.push_back(Text(At(counter, "meaning")));
-        row = rows.insert(rows.end(), {name, table["rows"].size()});
         table["rows"].push_back(cells);
       }
       table["rows"][row->second][holder + 1] = ValueText("count", At(counter, "delta"));

@@ -17,6 +17,7 @@
 namespace report::html {
 namespace {
 
+constexpr size_t kTableRowsMax = 2000;  // of a table of rounds: what a browser lays out at once
 constexpr double kSpanMax = 1.5;  // of a plot of ratios, in the logarithm: −78 % to +348 %
 
 // The two histograms of a round, or of an arm.
@@ -32,6 +33,11 @@ std::vector<std::string> ArmNames(const Json& compare) {
   std::vector<std::string> names;
   for (const Json& arm : At(compare, "arms")) names.push_back(Name(arm));
   return names;
+}
+
+// How many rounds of a scenario are drawn as one.
+size_t RoundsTogether(const Json& scenario, size_t most) {
+  return GroupOf(At(scenario, "rounds").size(), most);
 }
 
 bool Counts(const Json& round) { return At(round, "void").is_null(); }
@@ -53,6 +59,11 @@ const Json& PlayedArm(const Json& round, size_t arm) {
   static const Json kNone;
   const Json& arms = At(round, "arms");
   return arms.is_array() && arm < arms.size() ? arms[arm] : kNone;
+}
+
+std::string RowsLeftOut(size_t rounds) {
+  return absl::StrCat("The first ", kTableRowsMax, " rows, of ", rounds,
+                      " rounds; --format csv has them all");
 }
 
 std::string BeginText(const Json& round) {
@@ -99,7 +110,7 @@ std::string BoundText(const Json& compare) {
   for (const Json& scenario : At(compare, "scenarios")) {
     size_t arm = 0;
     for (const Json& result : At(scenario, "arms")) {
-      const auto rounds = static_cast<int64_t>(Number(At(result, "generator_bound")));
+      const auto rounds = fields::Count(At(result, "generator_bound"));
       const std::string name = ArmName(compare, arm++);
       if (rounds == 0) continue;
       parts.push_back(absl::StrCat(name, " in ", rounds, rounds == 1 ? " round" : " rounds", " of ",
@@ -294,17 +305,32 @@ Json ThroughputSection(const Json& compare) {
                             Axis("requests/s, full speed", "linear", "per_s"));
     for (size_t arm = 0; arm < At(scenario, "arms").size(); ++arm) {
       Json series = Series(ArmName(compare, arm), arm);
+      size_t index = 0;
+      std::vector<Json> group;
       for (const Json& round : At(scenario, "rounds")) {
+        if (index++ % RoundsTogether(scenario, kPointsMax) == 0) {
+          AddLowAndHigh(group, series["points"]);
+          group.clear();
+        }
         const Json& value = At(PlayedArm(round, arm), metric.c_str());
         if (!Counts(round, arm) || !value.is_number()) continue;
-        series["points"].push_back(Json::array({At(round, "begin_s"), value}));
+        group.push_back(Json::array({At(round, "begin_s"), value}));
       }
+      AddLowAndHigh(group, series["points"]);
       if (!series["points"].empty()) chart["series"].push_back(std::move(series));
     }
     if (chart["series"].empty()) continue;
     views.push_back({{"name", Name(scenario)}, {"block", std::move(chart)}});
   }
-  return Section("Throughput over time", "A point a round; void ones are left out.",
+  size_t together = 1;
+  for (const Json& scenario : At(compare, "scenarios")) {
+    together = std::max(together, RoundsTogether(scenario, kPointsMax));
+  }
+  return Section("Throughput over time",
+                 together == 1 ? "A point a round; void ones are left out."
+                               : absl::StrCat("Of up to ", together,
+                                              " rounds the lowest and the highest; void ones are "
+                                              "left out."),
                  {Views("Scenario", std::move(views))});
 }
 
@@ -430,15 +456,15 @@ Json AblationSection(const Json& compare) {
 // ---- heat maps ----
 
 Json HeatView(const Json& compare, const Json& scenario, const Part& part) {
-  std::vector<HeatColumn> columns;
+  HeatColumns columns(ArmNames(compare), RoundsTogether(scenario, kColumnsMax));
   for (const Json& round : At(scenario, "rounds")) {
     for (size_t arm = 0; arm < At(compare, "arms").size(); ++arm) {
       if (!Counts(round, arm)) continue;
-      auto histogram = Decoded(At(At(PlayedArm(round, arm), "hdr"), part.key));
-      if (histogram) columns.push_back({arm, Number(At(round, "begin_s")), *std::move(histogram)});
+      const auto histogram = Decoded(At(At(PlayedArm(round, arm), "hdr"), part.key));
+      if (histogram) columns.Add(arm, Number(At(round, "begin_s")), *histogram);
     }
   }
-  Json block = HeatBlock(ArmNames(compare), columns, Axis("rounds in time order", "linear", "s"));
+  Json block = columns.Block(Axis("rounds in time order", "linear", "s"));
   if (block.is_null()) return nullptr;
   return {{"name", absl::StrCat(Name(scenario), ", ", part.words)}, {"block", std::move(block)}};
 }
@@ -451,9 +477,15 @@ Json HeatSection(const Json& compare) {
       if (!view.is_null()) views.push_back(std::move(view));
     }
   }
+  size_t together = 1;
+  for (const Json& scenario : At(compare, "scenarios")) {
+    together = std::max(together, RoundsTogether(scenario, kColumnsMax));
+  }
   return Section("Latency over time",
-                 "A column a round, in the order played; the darker, the more of its requests took "
-                 "that long (in the dark: the brighter).",
+                 absl::StrCat(together == 1 ? "A column a round"
+                                            : absl::StrCat("A column up to ", together, " rounds"),
+                              ", in the order played; the darker, the more of its requests took "
+                              "that long (in the dark: the brighter)."),
                  {Views("Scenario", std::move(views))});
 }
 
@@ -468,6 +500,10 @@ Json VoidsSection(const Json& compare) {
     for (const Json& round : At(scenario, "rounds")) {
       ++number;
       if (Counts(round)) continue;
+      if (table["rows"].size() >= kTableRowsMax) {
+        table["caption"] = RowsLeftOut(At(scenario, "rounds").size());
+        break;
+      }
       const Json& why = At(round, "void");
       table["rows"].push_back(
           Json::array({Name(scenario), absl::StrCat(number), BeginText(round),
@@ -613,6 +649,10 @@ Json RawTable(const Json& compare, const Json& scenario) {
   int number = 0;
   for (const Json& round : At(scenario, "rounds")) {
     ++number;
+    if (table["rows"].size() >= kTableRowsMax) {
+      table["caption"] = RowsLeftOut(At(scenario, "rounds").size());
+      break;
+    }
     for (const Json& index : At(round, "order")) {
       const Json& played = PlayedArm(round, static_cast<size_t>(Number(index)));
       Json row = Json::array({absl::StrCat(number), BeginText(round), ArmName(compare, index)});

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "report/fields.h"
 #include "stats/hdr_codec.h"
 
 namespace report::html {
@@ -13,6 +14,14 @@ namespace {
 
 constexpr int kPointsANine = 20;
 constexpr int kRowsMax = 44;
+
+uint64_t Saturated(uint64_t a, uint64_t b) {
+  return b > std::numeric_limits<uint64_t>::max() - a ? std::numeric_limits<uint64_t>::max() : a + b;
+}
+
+bool Lower(const Json& a, const Json& b) {
+  return fields::Number(a[1]) < fields::Number(b[1]);
+}
 
 double Rounded(double value) { return std::round(value * 1e4) / 1e4; }
 
@@ -59,36 +68,74 @@ int HeatRows::RowOf(double ns) const {
   return std::clamp(row, 0, static_cast<int>(edges_ns_.size()) - 2);
 }
 
-Json HeatRows::Column(double x, const stats::Histogram& histogram) const {
-  std::vector<uint64_t> counts(edges_ns_.size() - 1);
+void AddHighest(const std::vector<Json>& group, Json& points) {
+  if (!group.empty()) points.push_back(*std::max_element(group.begin(), group.end(), Lower));
+}
+
+void AddLowAndHigh(const std::vector<Json>& group, Json& points) {
+  if (group.empty()) return;
+  const auto [low, high] = std::minmax_element(group.begin(), group.end(), Lower);
+  points.push_back(*std::min(low, high));
+  if (low != high) points.push_back(*std::max(low, high));
+}
+
+void HeatCounts::Add(const stats::Histogram& histogram) {
+  if (histogram.count() == 0) return;
   histogram.ForEachBucket([&](int64_t lowest, int64_t highest, uint64_t count) {
-    counts[RowOf((static_cast<double>(lowest) + static_cast<double>(highest)) / 2)] += count;
+    const double ns = (static_cast<double>(lowest) + static_cast<double>(highest)) / 2;
+    uint64_t& sum = counts_[static_cast<int>(std::floor(std::log2(std::max(1.0, ns)) * 8))];
+    sum = Saturated(sum, count);
+  });
+  total_ = Saturated(total_, histogram.count());
+  min_ = std::min(min_, histogram.min());
+  max_ = std::max(max_, histogram.max());
+}
+
+Json HeatRows::Column(double x, const HeatCounts& of) const {
+  std::vector<uint64_t> counts(edges_ns_.size() - 1);
+  of.ForEach([&](double ns, uint64_t count) {
+    uint64_t& sum = counts[RowOf(ns)];
+    sum = Saturated(sum, count);
   });
   const auto used = [](uint64_t count) { return count > 0; };
   const auto first = std::find_if(counts.begin(), counts.end(), used);
   const auto last = std::find_if(counts.rbegin(), counts.rend(), used).base();
   Json column = {{"x", Rounded(x)}, {"first", first - counts.begin()}, {"counts", Json::array()}};
   for (auto count = first; count < last; ++count) column["counts"].push_back(*count);
-  column["total"] = histogram.count();
+  column["total"] = of.total();
   return column;
 }
 
-Json HeatBlock(const std::vector<std::string>& maps, const std::vector<HeatColumn>& columns,
-               const Json& x) {
-  if (columns.empty()) return nullptr;
-  int64_t low = std::numeric_limits<int64_t>::max(), high = 0;
-  for (const HeatColumn& column : columns) {
-    low = std::min(low, column.histogram.min());
-    high = std::max(high, column.histogram.max());
+HeatColumns::HeatColumns(std::vector<std::string> maps, size_t group) : group_(group) {
+  for (std::string& name : maps) maps_.push_back({std::move(name), {}});
+}
+
+void HeatColumns::Add(size_t map, double x, const stats::Histogram& histogram) {
+  Map& of = maps_[map];
+  if (of.columns.empty() || of.in_last == group_) {
+    of.columns.push_back({x, {}});
+    of.in_last = 0;
   }
+  of.columns.back().counts.Add(histogram);
+  ++of.in_last;
+}
+
+Json HeatColumns::Block(const Json& x) const {
+  int64_t low = std::numeric_limits<int64_t>::max(), high = -1;
+  for (const Map& map : maps_) {
+    for (const Column& column : map.columns) {
+      low = std::min(low, column.counts.min());
+      high = std::max(high, column.counts.max());
+    }
+  }
+  if (high < 0) return nullptr;
   const HeatRows rows(low, high, kRowsMax);
   Json block = {{"type", "heat"}, {"x", x}, {"edges_ns", Json::array()}, {"maps", Json::array()}};
   for (const double edge : rows.edges_ns()) block["edges_ns"].push_back(std::round(edge * 10) / 10);
-  for (const std::string& name : maps) {
-    block["maps"].push_back({{"name", name}, {"columns", Json::array()}});
-  }
-  for (const HeatColumn& column : columns) {
-    block["maps"][column.map]["columns"].push_back(rows.Column(column.x, column.histogram));
+  for (const Map& map : maps_) {
+    Json columns = Json::array();
+    for (const Column& column : map.columns) columns.push_back(rows.Column(column.x, column.counts));
+    block["maps"].push_back({{"name", map.name}, {"columns", std::move(columns)}});
   }
   return block;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -163,6 +164,11 @@ Json LatencySection(const Json& load) {
 
 // ---- over time ----
 
+// How many intervals of `series` are drawn as one.
+size_t IntervalsTogether(const Json& load) {
+  return GroupOf(At(At(load, "series"), "rows").size(), kPointsMax);
+}
+
 // A line of `series` by the name of its column; of rates by its length. Empty intervals have no
 // latency.
 Json SeriesLine(const Json& load, const std::string& column, const std::string& name,
@@ -179,14 +185,25 @@ Json SeriesLine(const Json& load, const std::string& column, const std::string& 
     ++i;
   }
   if (begin < 0 || length < 0 || value < 0) return line;
+  const size_t together = IntervalsTogether(load);
+  const auto add = [&](const std::vector<Json>& group) {
+    latency ? AddHighest(group, line["points"]) : AddLowAndHigh(group, line["points"]);
+  };
+  std::vector<Json> group;
+  size_t index = 0;
   for (const Json& row : At(series, "rows")) {
+    if (index++ % together == 0) {
+      add(group);
+      group.clear();
+    }
     if (!row.is_array() || row.size() < static_cast<size_t>(i)) continue;
     const double seconds = Number(row[length]);
     if (seconds <= 0 || !row[value].is_number()) continue;
     const double figure = latency ? Number(row[value]) : std::round(Number(row[value]) / seconds);
     if (latency && requests >= 0 && figure == 0) continue;
-    line["points"].push_back(Json::array({std::round(Number(row[begin]) * 1e6) / 1e6, figure}));
+    group.push_back(Json::array({std::round(Number(row[begin]) * 1e6) / 1e6, figure}));
   }
+  add(group);
   return line;
 }
 
@@ -208,21 +225,31 @@ Json RateSection(const Json& load) {
   std::vector<Line> lines = {{"requests", "answered"}};
   if (load.contains("pace")) lines.push_back({"offered", "offered"});
   if (Number(At(At(load, "errors"), "total")) > 0) lines.push_back({"errors", "errors"});
-  return Section("Throughput over time", "",
+  const size_t together = IntervalsTogether(load);
+  const std::string note =
+      together == 1 ? ""
+                    : absl::StrCat("Of each ", together, " intervals the lowest and the highest.");
+  return Section("Throughput over time", note,
                  {TimeChart(load, Axis("requests/s", "linear", "per_s"), std::move(lines))});
 }
 
 Json LatencyOverTimeSection(const Json& load, const std::vector<Json>& intervals) {
-  std::vector<HeatColumn> columns;
+  const size_t group = GroupOf(intervals.size(), kColumnsMax), together = IntervalsTogether(load);
+  HeatColumns columns({"all requests"}, group);
   for (const Json& interval : intervals) {
-    auto histogram = Decoded(At(interval, "hdr"));
-    if (histogram) columns.push_back({0, Number(At(interval, "begin_s")), *std::move(histogram)});
+    const auto histogram = Decoded(At(interval, "hdr"));
+    if (histogram) columns.Add(0, Number(At(interval, "begin_s")), *histogram);
   }
-  Json heat =
-      HeatBlock({"all requests"}, columns, Axis("time since the window's begin", "linear", "s"));
-  const char* note = heat.is_null() ? "Percentiles of each interval."
-                                    : "Percentiles of each interval; and in the map a column an "
-                                      "interval: the stronger, the more requests took that long.";
+  Json heat = columns.Block(Axis("time since the window's begin", "linear", "s"));
+  std::string note = together == 1 ? "Percentiles of each interval."
+                                   : absl::StrCat("Percentiles of the intervals: each point is the "
+                                                  "highest of ",
+                                                  together, " intervals.");
+  if (!heat.is_null()) {
+    absl::StrAppend(&note, " In the map a column is ",
+                    group == 1 ? "an interval" : absl::StrCat(group, " intervals"),
+                    ": the stronger, the more requests took that long.");
+  }
   return Section("Latency over time", note,
                  {TimeChart(load, Axis("latency", "log", "ns"),
                             {{"p50_ns", "p50"},

@@ -9,6 +9,7 @@
 #include "report/export.h"
 #include "report/merge.h"
 #include "tests/cli/ringside.h"
+#include "tests/report/runs.h"
 #include "tests/report/sample.h"
 #include "tests/tier.h"
 
@@ -31,55 +32,7 @@ SampleOptions Nasty() {
   return {.baseline = "a|b `c` <d> & \"e\"", .arm = "x,y\"z\" ]]> \\", .scenario = "s, \"t\"\n|"};
 }
 
-// Runs of `load` at a server of the test, and what it wrote for each interval.
-struct Runs {
-  Json closed, open, again;
-  std::string timeseries;
-};
-const Runs& LoadRuns() {
-  static const Runs runs = [] {
-    cli_tests::Server server({"--backend", "epoll"});
-    const TemporaryFile series("series.jsonl", "");
-    const auto run = [&](std::vector<std::string> flags) {
-      flags.insert(flags.begin(), {server.port(), "-c", "2", "-b", "epoll"});
-      return Json::parse(cli_tests::LoadJson(flags).dump());
-    };
-    Runs all;
-    all.closed = run({"-n", "3000"});
-    all.again = run({"-n", "2000"});
-    all.open = run(
-        {"--rate", "2000", "-d", "300ms", "--interval", "100ms", "--timeseries", series.path()});
-    all.timeseries = FileText(series.path());
-    server.Stop();
-    return all;
-  }();
-  return runs;
-}
-
 // ---- csv ----
-
-// RFC 4180, by its grammar.
-std::vector<std::vector<std::string>> ParseCsv(const std::string& text) {
-  std::vector<std::vector<std::string>> rows(1, std::vector<std::string>(1));
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    std::string& field = rows.back().back();
-    if (quoted && text[i] == '"' && i + 1 < text.size() && text[i + 1] == '"') {
-      field += text[i++];
-    } else if (text[i] == '"') {
-      quoted = !quoted;
-    } else if (!quoted && text[i] == ',') {
-      rows.back().emplace_back();
-    } else if (!quoted && text.compare(i, 2, "\r\n") == 0) {
-      rows.emplace_back(1);
-      ++i;
-    } else {
-      field += text[i];
-    }
-  }
-  rows.pop_back();
-  return rows;
-}
 
 TEST(Csv, HasEveryFigureOfEveryRound) {
   SampleOptions sample = Nasty();

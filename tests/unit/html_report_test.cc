@@ -77,13 +77,72 @@ RC_GTEST_PROP(HeatRows, LoseNoCount, (const std::vector<uint32_t>& values)) {
   stats::Histogram histogram;
   for (const uint32_t value : values) histogram.Record(value);
   const HeatRows rows(histogram.min(), histogram.max(), 44);
-  const Json column = rows.Column(1.5, histogram);
+  HeatCounts counts;
+  counts.Add(histogram);
+  const Json column = rows.Column(1.5, counts);
   uint64_t sum = 0;
   for (const Json& count : column["counts"]) sum += count.get<uint64_t>();
   RC_ASSERT(sum == values.size());
   RC_ASSERT(column["total"] == values.size());
   RC_ASSERT(column["counts"].front() != 0 && column["counts"].back() != 0);
   RC_ASSERT(column["first"].get<size_t>() + column["counts"].size() < rows.edges_ns().size());
+}
+
+// A page of a day's run: as many points as a page can show, and the one stall among them.
+TEST(LoadReport, ThinsOutByTheHighest) {
+  constexpr int kIntervals = 20'000, kStall = 12'345;
+  Json load = {{"schema", "ringside.load/1"}};
+  load["series"] = {{"columns", {"begin_s", "length_s", "requests", "p99_ns", "max_ns"}}};
+  Json& rows = load["series"]["rows"];
+  std::vector<Json> intervals;
+  const std::string usual = stats::EncodeHdr(Latencies(20, 10, 1));
+  stats::Histogram stalled;
+  stalled.Record(900'000'000);
+  for (int i = 0; i < kIntervals; ++i) {
+    const bool stall = i == kStall;
+    rows.push_back(Json::array({i, 1, stall ? 0 : 1000 + i % 7, 5000, stall ? 900'000'000 : 7000}));
+    if (i % 20 != 5) continue;  // decoding takes the time here
+    intervals.push_back({{"schema", "ringside.interval/1"}, {"begin_s", i}, {"hdr", usual}});
+    if (stall) intervals.back()["hdr"] = stats::EncodeHdr(stalled);
+  }
+  const Json report = LoadReport(load, intervals);
+  int charts = 0, maps = 0, stalls = 0;
+  for (const Json& section : report["sections"]) {
+    for (const Json& block : section["blocks"]) {
+      if (block["type"] == "heat") {
+        ++maps;
+        const Json& columns = block["maps"][0]["columns"];
+        EXPECT_LE(columns.size(), 360u);
+        uint64_t total = 0;
+        for (const Json& column : columns) {
+          total += column["total"].get<uint64_t>();
+          stalls += column["first"].get<int>() + static_cast<int>(column["counts"].size()) ==
+                    static_cast<int>(block["edges_ns"].size()) - 1;  // in the topmost row
+        }
+        EXPECT_EQ(total, 20 * (intervals.size() - 1) + 1);
+        EXPECT_NE(section["note"].get<std::string>().find("a column is 3 intervals"),
+                  std::string::npos);
+        EXPECT_NE(section["note"].get<std::string>().find("the highest of 20 intervals"),
+                  std::string::npos);
+      }
+      if (block["type"] != "chart") continue;
+      for (const Json& series : block["series"]) {
+        ++charts;
+        EXPECT_LE(series["points"].size(), 2000u);
+        EXPECT_GE(series["points"].size(), 900u);
+        double low = 1e18, high = 0;
+        for (const Json& point : series["points"]) {
+          low = std::min(low, point[1].get<double>());
+          high = std::max(high, point[1].get<double>());
+        }
+        if (series["name"] == "max") EXPECT_EQ(high, 900'000'000);
+        if (series["name"] == "answered") EXPECT_EQ(low, 0);
+      }
+    }
+  }
+  EXPECT_EQ(charts, 3);
+  EXPECT_EQ(maps, 1);
+  EXPECT_EQ(stalls, 1);
 }
 
 TEST(Decoded, LeavesOutWhatCantBeRead) {
