@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "report/escape.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/rows.h"
 #include "report/text.h"
 
@@ -16,36 +17,41 @@ namespace report {
 namespace {
 
 // A number of the JSON: exact, "unlimited", or "unknown".
-std::string Number(const Json& value) {
+std::string Number(Reader value) {
   if (value.is_string()) return value.get<std::string>();
   return value.is_null() ? "unknown" : FormatCount(value.get<uint64_t>());
 }
 
-std::string Bytes(const Json& value) {
+std::string Bytes(Reader value) {
   return value.is_number() ? FormatBytes(value.get<uint64_t>()) : Number(value);
 }
 
-std::string YesNo(const Json& value, const char* yes, const char* no) {
+// A port has no thousands.
+std::string PortText(Reader value) {
+  return value.is_number() ? absl::StrCat(value.get<uint64_t>()) : "unknown";
+}
+
+std::string YesNo(Reader value, const char* yes, const char* no) {
   return value.is_null() ? "unknown" : value.get<bool>() ? yes : no;
 }
 
 // "4 KiB, 128 KiB, 32 MiB"
-std::string List(const Json& values, std::string (*format)(const Json&)) {
+std::string List(Reader values, std::string (*format)(Reader)) {
   std::vector<std::string> parts;
-  for (const Json& value : values) parts.push_back(format(value));
+  for (const Reader value : values) parts.push_back(format(value));
   return absl::StrJoin(parts, ", ");
 }
 
-std::string NameList(const Json& names) {
+std::string NameList(Reader names) {
   return absl::StrJoin(names.get<std::vector<std::string>>(), ", ");
 }
 
-std::string SoftAndHard(const Json& limit, std::string (*format)(const Json&)) {
+std::string SoftAndHard(Reader limit, std::string (*format)(Reader)) {
   return absl::StrCat(format(limit["soft"]), " (soft), ", format(limit["hard"]), " (hard)");
 }
 
-std::string DirectLine(const Json& doctor) {
-  const Json& direct = doctor["direct"];
+std::string DirectLine(Reader doctor) {
+  const Reader direct = doctor["direct"];
   if (!direct["fits"].get<bool>()) {
     return absl::StrCat("they don't with direct descriptors either: ",
                         NameList(direct["stopped_by"]));
@@ -54,7 +60,7 @@ std::string DirectLine(const Json& doctor) {
                       Number(direct["threads"]), " at each end");
 }
 
-std::string FitRows(const Json& doctor) {
+std::string FitRows(Reader doctor) {
   const bool fits = doctor["fits"].get<bool>();
   std::string text =
       Row(fits ? "they fit" : "don't fit",
@@ -68,15 +74,15 @@ std::string FitRows(const Json& doctor) {
 }
 
 // has or needs of a finding, in the unit of its limit.
-std::string Amount(const std::string& limit, const Json& value) {
+std::string Amount(const std::string& limit, Reader value) {
   if (limit == "memory") return Bytes(value);
   if (limit == "loopback" && value.is_number()) return value == 0 ? "down" : "up";
   return Number(value);
 }
 
-std::string FindingRows(const Json& findings) {
+std::string FindingRows(Reader findings) {
   std::string text = absl::StrFormat("  %-32s %14s %14s\n", "limit", "has", "needs");
-  for (const Json& finding : findings) {
+  for (const Reader finding : findings) {
     const std::string limit = finding["limit"].get<std::string>();
     absl::StrAppendFormat(&text, "  %-32s %14s %14s   %s\n", limit, Amount(limit, finding["has"]),
                           Amount(limit, finding["needs"]), finding["severity"].get<std::string>());
@@ -84,9 +90,9 @@ std::string FindingRows(const Json& findings) {
   return text;
 }
 
-std::string MendRows(const Json& findings) {
+std::string MendRows(Reader findings) {
   std::string text;
-  for (const Json& finding : findings) {
+  for (const Reader finding : findings) {
     if (finding["mend"].is_null()) continue;
     absl::StrAppend(&text, "  ", finding["limit"].get<std::string>(), ": ",
                     finding["text"].get<std::string>(), "; ", finding["mend"].get<std::string>(),
@@ -95,7 +101,7 @@ std::string MendRows(const Json& findings) {
   return text;
 }
 
-std::string SocketRows(const Json& l) {
+std::string SocketRows(Reader l) {
   return absl::StrCat(
       Row("descriptors", absl::StrCat(SoftAndHard(l["nofile"], Number), ", which ",
                                       YesNo(l["may_raise"], "can be raised", "can't be raised"),
@@ -104,7 +110,7 @@ std::string SocketRows(const Json& l) {
       Row("listening", absl::StrCat("somaxconn ", Number(l["somaxconn"]), ", tcp_max_syn_backlog ",
                                     Number(l["tcp_max_syn_backlog"]), ", tcp_syncookies ",
                                     Number(l["tcp_syncookies"]))),
-      Row("ports", absl::StrCat(l["port_first"].dump(), " to ", l["port_last"].dump(), ": ",
+      Row("ports", absl::StrCat(PortText(l["port_first"]), " to ", PortText(l["port_last"]), ": ",
                                 Number(l["ports"]), " that aren't reserved")),
       Row("TIME-WAIT",
           absl::StrCat(Number(l["time_wait"]), " now, ", Number(l["tcp_max_tw_buckets"]),
@@ -125,7 +131,7 @@ std::string SocketRows(const Json& l) {
                                          "that of process 1"))));
 }
 
-std::string MemoryRows(const Json& l) {
+std::string MemoryRows(Reader l) {
   return absl::StrCat(
       Row("memory",
           absl::StrCat(Bytes(l["memory_available_bytes"]), " of ", Bytes(l["memory_bytes"]),
@@ -138,13 +144,13 @@ std::string MemoryRows(const Json& l) {
                                   "; kernel.threads-max ", Number(l["threads_max"]))));
 }
 
-std::string MachineRows(const Json& doctor) {
-  const Json& machine = doctor["environment"]["machine"];
-  const Json& system = doctor["environment"]["system"];
-  const auto of = [](const Json& group, const char* name) {
+std::string MachineRows(Reader doctor) {
+  const Reader machine = doctor["environment"]["machine"];
+  const Reader system = doctor["environment"]["system"];
+  const auto of = [](Reader group, const char* name) {
     return group[name].get<std::string>();
   };
-  const Json& steal = doctor["steal_share"];
+  const Reader steal = doctor["steal_share"];
   const std::string container =
       of(system, "container") == "none"
           ? "none seen"
@@ -166,9 +172,9 @@ std::string MachineRows(const Json& doctor) {
       Row("container", container));
 }
 
-std::string FeatureRows(const Json& features) {
+std::string FeatureRows(Reader features) {
   std::string text;
-  for (const Json& feature : features) {
+  for (const Reader feature : features) {
     const bool available = feature["available"].get<bool>();
     absl::StrAppendFormat(&text, "  %-24s %-4s %-7s since Linux %s\n",
                           feature["name"].get<std::string>(), available ? "yes" : "no",
@@ -178,15 +184,16 @@ std::string FeatureRows(const Json& features) {
   return text;
 }
 
-std::string RingRows(const Json& uring) {
+std::string RingRows(Reader uring) {
   if (!uring["available"].get<bool>()) return Row("no", uring["why_not"].get<std::string>());
   return FeatureRows(uring["features"]);
 }
 
 }  // namespace
 
-std::string DoctorText(const Json& given) {
-  const Json doctor = PlainTexts(given);
+std::string DoctorText(const Json& json) {
+  const Json plain = PlainTexts(json);
+  const Reader doctor = plain;
   const std::string mends = MendRows(doctor["findings"]);
   return absl::StrCat(
       "\n", Counted(doctor["connections"].get<uint64_t>(), "connection"),

@@ -11,6 +11,7 @@
 #include "report/escape.h"
 #include "report/formats.h"
 #include "report/html.h"
+#include "report/json_text.h"
 #include "report/text.h"
 
 namespace report {
@@ -58,16 +59,12 @@ Text OnePage(Results results, const RenderOptions&) {
   return HtmlReport(all);
 }
 
-std::string Dumped(const Json& json) {
-  return json.dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
-}
-
 // One result is itself, several are an array.
 Text AllJson(Results results, const RenderOptions&) {
-  if (results.size() == 1) return Dumped(results[0]);
+  if (results.size() == 1) return JsonText(results[0], 1) + "\n";
   Json all = Json::array();
   for (const Json& result : results) all.push_back(result);
-  return Dumped(all);
+  return JsonText(all, 1) + "\n";
 }
 
 std::vector<std::string> NamesFor(const std::string& kind) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "report/compare_words.h"
 #include "report/formats.h"
+#include "report/json_text.h"
 #include "stats/signed_rank.h"
 
 // Google Benchmark's JSON, as its compare.py reads it. Source: docs/user_guide.md and tools/gbench
@@ -123,9 +124,8 @@ absl::StatusOr<std::string> GbenchReport(std::span<const nlohmann::ordered_json>
             : absl::StrCat("there is no round of an arm '", options.arm,
                            "' that counts; the first two arms are ", arms[0], " and ", arms[1]));
   }
-  return Json({{"context", gbench::Context(results[0])}, {"benchmarks", rows}})
-             .dump(1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) +
-         "\n";
+  const Json json = {{"context", gbench::Context(results[0])}, {"benchmarks", rows}};
+  return JsonText(json, 1) + "\n";
 }
 
 }  // namespace report

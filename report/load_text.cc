@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "report/escape.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/percentiles.h"
 #include "report/rows.h"
 #include "report/text.h"
@@ -20,8 +21,8 @@ namespace report {
 namespace {
 
 // Every kind of error of a load run that occurred, in words.
-std::vector<std::string> ErrorParts(const Json& load) {
-  const Json& errors = load["errors"];
+std::vector<std::string> ErrorParts(Reader load) {
+  const Reader errors = load["errors"];
   std::vector<std::string> parts;
   if (!errors["by_errno"].empty()) parts.push_back(ErrnoList(errors["by_errno"]));
   const auto add = [&](const char* key, const char* what) {
@@ -36,7 +37,7 @@ std::vector<std::string> ErrorParts(const Json& load) {
   add("corrupt_connections", "connections with corrupt bytes");
   if (errors.contains("problem")) parts.push_back(errors["problem"].get<std::string>());
   if (load.contains("reconciliation")) {
-    for (const Json& difference : load["reconciliation"]["differences"]) {
+    for (const Reader difference : load["reconciliation"]["differences"]) {
       parts.push_back(difference.get<std::string>());
     }
   }
@@ -46,7 +47,7 @@ std::vector<std::string> ErrorParts(const Json& load) {
 std::string ShareText(double share) { return absl::StrFormat("%.3g %%", share * 100); }
 
 // What became of the datagrams; "" where none were lost, late, out of order or doubled.
-std::string DatagramsLine(const Json& datagrams) {
+std::string DatagramsLine(Reader datagrams) {
   const auto count = [&](const char* key) { return datagrams[key].get<uint64_t>(); };
   std::vector<std::string> parts;
   if (count("lost") > 0) {
@@ -69,7 +70,7 @@ std::string DatagramsLine(const Json& datagrams) {
 }
 
 // What to do about connections that couldn't be opened, or broke before anything was answered.
-std::string ConnectAdvice(const Json& by_errno, const std::string& address) {
+std::string ConnectAdvice(Reader by_errno, const std::string& address) {
   const std::string start = absl::StrCat("start a server (ringside serve ", address, ")");
   if (by_errno.contains("ECONNREFUSED")) {
     return absl::StrCat("; nothing listens there: ", start);
@@ -90,7 +91,7 @@ std::string ConnectAdvice(const Json& by_errno, const std::string& address) {
   return "";
 }
 
-std::string ConnectionsLine(const Json& connections) {
+std::string ConnectionsLine(Reader connections) {
   const uint64_t opened = connections["opened"].get<uint64_t>();
   const uint64_t requested = connections["requested"].get<uint64_t>();
   const bool again = opened > requested;  // one after the other, or in place of broken ones
@@ -106,23 +107,23 @@ std::string ConnectionsLine(const Json& connections) {
 }
 
 // A latency in one line, for those that a run is not mainly about.
-std::string LatencyLine(const Json& latency) {
+std::string LatencyLine(Reader latency) {
   std::string line;
   for (const auto& [key, label] : std::vector<std::pair<const char*, const char*>>{
            {"p50", "p50"}, {"p90", "p90"}, {"p99", "p99"}, {"p99_9", "p99.9"}, {"max", "max"}}) {
-    absl::StrAppend(&line, label, " ", FormatDuration(latency[key].get<int64_t>()), "   ");
+    absl::StrAppend(&line, label, " ", TimeText(latency[key]), "   ");
   }
   while (line.ends_with(' ')) line.pop_back();
   return line;
 }
 
-bool Has(const Json& load, const char* times) {
+bool Has(Reader load, const char* times) {
   return load.contains(times) && load[times]["count"].get<uint64_t>() > 0;
 }
 
 // The latency that the run is about: a line a percentile, with what is known of its error.
-std::string LatencyRows(const Json& load) {
-  const Json& latency = load["latency_ns"];
+std::string LatencyRows(Reader load) {
+  const Reader latency = load["latency_ns"];
   const bool open_loop = latency["kind"] == "response";
   std::string text =
       Row(open_loop ? "response" : "latency",
@@ -130,9 +131,9 @@ std::string LatencyRows(const Json& load) {
                        : load["workload"] == "crr" ? "service time, from connect(2) to the reply"
                                                    : "service time, from the send to the reply",
                        "; brackets: 95 % confidence"));
-  for (const std::string& line : PercentileLines(latency["intervals_95"])) text += Row("", line);
-  text += Row("", absl::StrCat("max    ", FormatDuration(latency["max"].get<int64_t>()), "   mean ",
-                               FormatDuration(std::llround(latency["mean"].get<double>()))));
+  for (const std::string& line : PercentileLines(latency["intervals_95"].json())) text += Row("", line);
+  text += Row("", absl::StrCat("max    ", TimeText(latency["max"]), "   mean ",
+                               TimeText(latency["mean"])));
   const uint64_t censored = latency["censored"].get<uint64_t>();
   if (censored > 0) {
     text += Row("", absl::StrCat(Counted(censored, "request"),
@@ -141,7 +142,7 @@ std::string LatencyRows(const Json& load) {
   return text;
 }
 
-std::string ScheduleLine(const Json& pace) {
+std::string ScheduleLine(Reader pace) {
   std::string line = absl::StrCat(FormatRate(pace["achieved_rps"].get<double>()), " of ",
                                   FormatRate(pace["requested_rps"].get<double>()), " offered (",
                                   pace["arrivals"].get<std::string>(), ")");
@@ -153,13 +154,13 @@ std::string ScheduleLine(const Json& pace) {
   return line;
 }
 
-std::string ThroughputLine(const Json& bytes) {
+std::string ThroughputLine(Reader bytes) {
   return absl::StrCat(FormatBytes(std::llround(bytes["sent_per_s"].get<double>())), "/s sent, ",
                       FormatBytes(std::llround(bytes["received_per_s"].get<double>())),
                       "/s received");
 }
 
-std::string FailureLine(const Json& failure) {
+std::string FailureLine(Reader failure) {
   const auto count = [&](const char* key) { return failure[key].get<uint64_t>(); };
   const double at = failure["at_s"].get<double>();
   return absl::StrCat(
@@ -171,12 +172,12 @@ std::string FailureLine(const Json& failure) {
 }
 
 // The first few; of those that could not connect only one, for they are alike.
-std::string FailureRows(const Json& failures) {
+std::string FailureRows(Reader failures) {
   constexpr int kShown = 4;
   std::string text;
   int shown = 0;
   bool refused = false;
-  for (const Json& failure : failures) {
+  for (const Reader failure : failures) {
     const bool connect = failure["kind"] == "connect_failed";
     if (shown == kShown || (connect && refused)) continue;
     refused = refused || connect;
@@ -187,12 +188,12 @@ std::string FailureRows(const Json& failures) {
 }
 
 // What the kernel counted, and who else used the CPUs.
-std::string KernelRows(const Json& load) {
+std::string KernelRows(Reader load) {
   std::string text;
   // What moves in any healthy run is for the JSON.
   constexpr std::array<std::string_view, 4> kUsual = {"TcpExtTW", "TcpExtTWRecycled",
                                                       "TcpExtDelayedACKs", "TcpOutRsts"};
-  for (const Json& counter : load["kernel"]["counters"]) {
+  for (const Reader counter : load["kernel"]["counters"]) {
     const std::string name = counter["name"].get<std::string>();
     if (std::find(kUsual.begin(), kUsual.end(), name) != kUsual.end()) continue;
     text += Row(text.empty() ? "kernel" : "",
@@ -203,38 +204,38 @@ std::string KernelRows(const Json& load) {
 }
 
 // What both ends agree on, or don't.
-std::string ReconciliationRows(const Json& load) {
+std::string ReconciliationRows(Reader load) {
   if (!load.contains("reconciliation")) return "";
-  const Json& found = load["reconciliation"];
+  const Reader found = load["reconciliation"];
   std::string text;
   const auto add = [&](const std::string& line) {
     text += Row(text.empty() ? "both ends" : "", line);
   };
   if (!found["checked"].empty() && found["differences"].empty()) {
-    const std::vector<std::string> checked = found["checked"];
+    const auto checked = found["checked"].get<std::vector<std::string>>();
     add(absl::StrCat("counted the same ", absl::StrJoin(checked, ", ")));
   }
   if (load.contains("classes")) {  // else they are among the errors
-    for (const Json& difference : found["differences"]) add(difference.get<std::string>());
+    for (const Reader difference : found["differences"]) add(difference.get<std::string>());
   }
-  for (const Json& unchecked : found["unchecked"]) {
+  for (const Reader unchecked : found["unchecked"]) {
     add(absl::StrCat("not compared: ", unchecked.get<std::string>()));
   }
   return text;
 }
 
-std::string VerdictRows(const Json& load) {
+std::string VerdictRows(Reader load) {
   std::string text = Row("verdict", absl::StrCat(load["verdict"]["kind"].get<std::string>(), ": ",
                                                  load["verdict"]["reason"].get<std::string>()));
   if (!load.contains("accusations")) return text;
-  for (const Json& accusation : load["accusations"]) {
+  for (const Reader accusation : load["accusations"]) {
     text += Row("but", absl::StrCat(accusation["text"].get<std::string>(), "; ",
                                     accusation["mend"].get<std::string>()));
   }
   return text;
 }
 
-std::string BytesLine(const Json& bytes) {
+std::string BytesLine(Reader bytes) {
   const uint64_t corrupt = bytes["corrupt"].get<uint64_t>();
   const uint64_t received = bytes["received"].get<uint64_t>();
   const std::string line = absl::StrCat(FormatBytes(bytes["sent"].get<uint64_t>()), " sent, ",
@@ -248,7 +249,7 @@ std::string BytesLine(const Json& bytes) {
                                 : absl::StrCat(", ", FormatCount(corrupt), " bytes corrupt"));
 }
 
-std::string CostLine(const Json& side, bool syscalls) {
+std::string CostLine(Reader side, bool syscalls) {
   std::string line = absl::StrFormat("%.2f µs CPU", side["cpu_us_per_request"].get<double>());
   if (syscalls) {
     absl::StrAppendFormat(&line, " and %.3f system calls",
@@ -263,7 +264,7 @@ std::string CostLine(const Json& side, bool syscalls) {
 
 namespace {
 
-std::string WorkloadWords(const Json& load) {
+std::string WorkloadWords(Reader load) {
   const std::string workload = load["workload"].get<std::string>();
   const std::string depth = absl::StrCat("depth ", load["depth"].get<int>());
   if (workload == "download") return "as fast as the server sends";
@@ -275,15 +276,15 @@ std::string WorkloadWords(const Json& load) {
   return absl::StrCat(depth, load.contains("pace") ? ", open loop" : ", closed loop");
 }
 
-std::string SizeWords(const Json& load) {
+std::string SizeWords(Reader load) {
   if (!load.contains("sizes")) return FormatBytes(load["message_bytes"].get<uint64_t>());
-  const Json& sizes = load["sizes"];
+  const Reader sizes = load["sizes"];
   return absl::StrCat(FormatBytes(sizes["min"].get<uint64_t>()), " to ",
                       FormatBytes(sizes["max"].get<uint64_t>()));
 }
 
 // All that is of one class.
-std::string ClassText(const Json& load) {
+std::string ClassText(Reader load) {
   std::string text =
       absl::StrFormat("\n%s%s on %s (client: %s), %s × %s, %s, %s%s\n\n",
                       load.contains("name") ? load["name"].get<std::string>() + ": " : "",
@@ -291,7 +292,7 @@ std::string ClassText(const Json& load) {
                       load["backend"].get<std::string>(),
                       Counted(load["connections"]["requested"].get<uint64_t>(), "connection"),
                       SizeWords(load), WorkloadWords(load),
-                      FormatDuration(static_cast<int64_t>(load["duration_s"].get<double>() * 1e9)),
+                      SecondsText(load["duration_s"]),
                       load["interrupted"].get<bool>() ? ", interrupted" : "");
   text += Row("requests", absl::StrCat(FormatCount(load["requests"].get<uint64_t>()), "   ",
                                        FormatCount(static_cast<uint64_t>(
@@ -310,13 +311,14 @@ std::string ClassText(const Json& load) {
   }
   if (workload == "crr" && Has(load, "connect_ns")) {
     text += Row("connect", LatencyLine(load["connect_ns"]));
-    text += Row("first byte", LatencyLine(load["first_byte_ns"]));
+    text += Row("first byte", Has(load, "first_byte_ns") ? LatencyLine(load["first_byte_ns"])
+                                                         : "none came");
   }
   if (load["client"].contains("share_of_latency")) {
     text +=
         Row("of it", absl::StrCat(ShareText(load["client"]["share_of_latency"].get<double>()),
                                   " is this client's: replies lay ",
-                                  FormatDuration(load["client"]["wait_ns"]["p50"].get<int64_t>()),
+                                  TimeText(load["client"]["wait_ns"]["p50"]),
                                   " (p50) in its kernel before it read them"));
   }
   text += Row("connections", ConnectionsLine(load["connections"]));
@@ -329,7 +331,7 @@ std::string ClassText(const Json& load) {
   }
   const std::vector<std::string> errors = ErrorParts(load);
   text += Row("errors", errors.empty() ? "none" : absl::StrJoin(errors, "; "));
-  for (const Json& c : load["errors"]["corruptions"]) {
+  for (const Reader c : load["errors"]["corruptions"]) {
     text += Row("", absl::StrFormat("connection %d, byte %d: 0x%02x instead of 0x%02x",
                                     c["connection"].get<uint64_t>(), c["offset"].get<uint64_t>(),
                                     c["got"].get<int>(), c["expected"].get<int>()));
@@ -340,30 +342,34 @@ std::string ClassText(const Json& load) {
 
 }  // namespace
 
-std::string LoadText(const Json& given) {
-  const Json load = PlainTexts(given);
+std::string LoadText(const Json& json) {
+  const Json plain = PlainTexts(json);
+  const Reader load = plain;
   return ClassText(load) + ReconciliationRows(load) + KernelRows(load) + VerdictRows(load);
 }
 
-std::string MixText(const Json& given) {
-  const Json mix = PlainTexts(given);
+std::string MixText(const Json& json) {
+  const Json plain = PlainTexts(json);
+  const Reader mix = plain;
   std::string text;
-  for (const Json& load : mix["classes"]) text += ClassText(load) + VerdictRows(load);
+  for (const Reader load : mix["classes"]) text += ClassText(load) + VerdictRows(load);
   absl::StrAppend(&text, "\nall together\n\n");
   if (mix.contains("server")) text += Row("server", CostLine(mix["server"], false));
   return absl::StrCat(text, ReconciliationRows(mix), KernelRows(mix), VerdictRows(mix));
 }
 
-std::string LoadFailure(const Json& load) {
+std::string LoadFailure(const Json& json) {
+  const Reader load = json;
   if (load.contains("classes")) {
-    for (const Json& one : load["classes"]) {
+    for (const Reader one : load["classes"]) {
       if (!one["valid"].get<bool>())
-        return one["name"].get<std::string>() + ": " + LoadFailure(one);
+        return one["name"].get<std::string>() + ": " + LoadFailure(one.json());
     }
-    const std::vector<std::string> differences = load["reconciliation"]["differences"];
+    const auto differences =
+        load["reconciliation"]["differences"].get<std::vector<std::string>>();
     return absl::StrCat("the run is not valid: ", absl::StrJoin(differences, "; "));
   }
-  const Json& connections = load["connections"];
+  const Reader connections = load["connections"];
   const std::vector<std::string> errors = ErrorParts(load);
   const std::string address = load["address"].get<std::string>();
   if (connections["opened"].get<uint64_t>() == 0) {
@@ -380,7 +386,7 @@ std::string LoadFailure(const Json& load) {
   const uint64_t silent = connections["silent"].get<uint64_t>();
   std::vector<std::string> faults = errors;
   if (load.contains("datagrams")) {
-    const Json& datagrams = load["datagrams"];
+    const Reader datagrams = load["datagrams"];
     if (datagrams["loss_share"].get<double>() > datagrams["loss_max"].get<double>()) {
       faults.push_back(absl::StrCat(DatagramsLine(datagrams), ", and --loss-max is ",
                                     ShareText(datagrams["loss_max"].get<double>())));

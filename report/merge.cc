@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "report/fields.h"
+#include "report/json_text.h"
 #include "stats/hdr_codec.h"
 #include "stats/histogram.h"
 #include "stats/histogram_json.h"
@@ -89,8 +90,8 @@ absl::Status CheckSame(Runs runs) {
       const Json &first = fields::At(runs[0], name), &other = fields::At(run, name);
       if (first == other) continue;
       return absl::InvalidArgumentError(
-          absl::StrCat("these can't be merged: `", name, "` is ", first.dump(), " in one and ",
-                       other.dump(), " in another; latencies of different loads have no sum"));
+          absl::StrCat("these can't be merged: `", name, "` is ", JsonText(first), " in one and ",
+                       JsonText(other), " in another; latencies of different loads have no sum"));
     }
   }
   for (const Json& run : runs) {

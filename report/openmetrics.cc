@@ -9,6 +9,7 @@
 #include "report/compare_words.h"
 #include "report/escape.h"
 #include "report/formats.h"
+#include "report/json_text.h"
 
 namespace report {
 namespace openmetrics {
@@ -35,7 +36,7 @@ class Page {
       absl::StrAppend(&joined, joined.empty() ? "" : ",", key, "=\"", EscapeOpenMetrics(text),
                       "\"");
     }
-    absl::StrAppend(&families_[name], name, "{", joined, "} ", value.dump(), "\n");
+    absl::StrAppend(&families_[name], name, "{", joined, "} ", JsonText(value), "\n");
   }
   std::string Text() const {
     std::string text;

@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "report/format.h"
+#include "report/reader.h"
+#include "report/rows.h"
 
 namespace report {
 namespace {
@@ -18,7 +20,7 @@ using Json = nlohmann::ordered_json;
 constexpr double kTail = 0.025;      // of a two-sided interval of 95 %
 constexpr size_t kValueColumns = 7;  // "12.3 ms"
 
-std::string Name(const Json& row) {
+std::string Name(Reader row) {
   return absl::StrFormat("p%.10g", row["percentile"].get<double>());
 }
 
@@ -40,14 +42,14 @@ std::string Interval(int64_t low, int64_t high, const std::string& unit) {
                       texts[1].substr(0, texts[1].size() - cut), "]");
 }
 
-std::string Figures(const Json& row) {
+std::string Figures(Reader row) {
   const uint64_t count = row["count"].get<uint64_t>();
   if (count == 0) return "no samples";
   if (!row["enough"].get<bool>()) {
     return absl::StrCat("too few samples (", FormatCount(Needed(row["percentile"].get<double>())),
                         " needed, ", FormatCount(count), " had)");
   }
-  const std::string value = FormatDuration(row["value"].get<int64_t>());
+  const std::string value = TimeText(row["value"]);
   const size_t columns = std::count_if(value.begin(), value.end(),
                                        [](char c) { return (c & 0xc0) != 0x80; });  // UTF-8
   const size_t pad = kValueColumns > columns ? kValueColumns - columns : 0;
@@ -58,11 +60,12 @@ std::string Figures(const Json& row) {
 
 }  // namespace
 
-std::vector<std::string> PercentileLines(const Json& rows) {
+std::vector<std::string> PercentileLines(const Json& json) {
+  const Reader rows = json;
   size_t width = 0;
-  for (const Json& row : rows) width = std::max(width, Name(row).size());
+  for (const Reader row : rows) width = std::max(width, Name(row).size());
   std::vector<std::string> lines;
-  for (const Json& row : rows) {
+  for (const Reader row : rows) {
     lines.push_back(absl::StrFormat("%-*s %s", static_cast<int>(width), Name(row), Figures(row)));
   }
   return lines;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "report/escape.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/rows.h"
 #include "report/text.h"
 
@@ -43,19 +44,19 @@ std::string Table(const std::vector<Cells>& rows) {
   return text;
 }
 
-std::string TextOf(const Json& value) { return value.is_string() ? value.get<std::string>() : ""; }
+std::string TextOf(Reader value) { return value.is_string() ? value.get<std::string>() : ""; }
 
-std::string TimeOf(const Json& ns) { return ns.is_null() ? "" : FormatDuration(ns.get<int64_t>()); }
+std::string TimeOf(Reader ns) { return ns.is_null() ? "" : TimeText(ns); }
 
 // "nginx (pid 7, fd 6), nginx (pid 8, fd 6)", or why nobody is named.
-std::string HoldersText(const Json& listener) {
+std::string HoldersText(Reader listener) {
   constexpr size_t kMost = 3;
   if (listener["holders"].empty()) {
     return absl::StrCat("of user ", listener["uid"].get<uint64_t>(), ": ",
                         TextOf(listener["unseen"]));
   }
   std::vector<std::string> parts;
-  for (const Json& holder : listener["holders"]) {
+  for (const Reader holder : listener["holders"]) {
     if (parts.size() == kMost) {
       parts.push_back(
           absl::StrCat("and ", FormatCount(listener["holders"].size() - kMost), " more"));
@@ -67,7 +68,7 @@ std::string HoldersText(const Json& listener) {
   return absl::StrJoin(parts, ", ");
 }
 
-std::string QueueText(const Json& listener) {
+std::string QueueText(Reader listener) {
   if (!listener.contains("queue")) {
     return absl::StrCat(FormatBytes(listener["unread_bytes"].get<uint64_t>()), " unread");
   }
@@ -76,24 +77,24 @@ std::string QueueText(const Json& listener) {
 }
 
 // "2", "2: 127.0.0.1:40000, 127.0.0.1:40002".
-std::string ConnectedText(const Json& listener) {
+std::string ConnectedText(Reader listener) {
   std::string text = FormatCount(listener["connections"].get<uint64_t>());
   if (!listener.contains("peers")) return text;
   const auto peers = listener["peers"].get<std::vector<std::string>>();
   return absl::StrCat(text, ": ", absl::StrJoin(peers, ", "));
 }
 
-std::string LocalText(const Json& listener) {
+std::string LocalText(Reader listener) {
   std::string local = TextOf(listener["local"]);
-  if (local.starts_with("[::]") && listener.value("v6_only", false)) local += " (IPv6 only)";
+  if (local.starts_with("[::]") && listener["v6_only"].get<bool>()) local += " (IPv6 only)";
   return local;
 }
 
-std::string OpenTable(const Json& probe) {
+std::string OpenTable(Reader probe) {
   const bool here = probe["here"].get<bool>();
   std::vector<Cells> rows = {{"port", "service", "time"}};
   if (here) rows[0].insert(rows[0].end(), {"queue", "connected", "bound to", "process"});
-  for (const Json& port : probe["open"]) {
+  for (const Reader port : probe["open"]) {
     const Cells first = {std::to_string(port["port"].get<int>()), TextOf(port["service"]),
                          TimeOf(port["connect_ns"])};
     if (!port.contains("listeners") || port["listeners"].empty()) {
@@ -103,9 +104,10 @@ std::string OpenTable(const Json& probe) {
       }
       continue;
     }
-    for (const Json& listener : port["listeners"]) {
-      const bool is_first = &listener == &port["listeners"].front();
+    bool is_first = true;
+    for (const Reader listener : port["listeners"]) {
       rows.push_back(is_first ? first : Cells(3));
+      is_first = false;
       rows.back().insert(rows.back().end(), {QueueText(listener), ConnectedText(listener),
                                              LocalText(listener), HoldersText(listener)});
     }
@@ -113,9 +115,9 @@ std::string OpenTable(const Json& probe) {
   return rows.size() > 1 ? Table(rows) + "\n" : "";
 }
 
-std::string ListenersText(const Json& probe) {
+std::string ListenersText(Reader probe) {
   std::vector<Cells> rows = {{"socket", "bound to", "queue", "connected", "process"}};
-  for (const Json& listener : probe["listeners"]) {
+  for (const Reader listener : probe["listeners"]) {
     rows.push_back({TextOf(listener["protocol"]), LocalText(listener), QueueText(listener),
                     ConnectedText(listener), HoldersText(listener)});
   }
@@ -125,17 +127,17 @@ std::string ListenersText(const Json& probe) {
                       " for peers in this network namespace.\n");
 }
 
-std::string TimesText(const Json& times) {
+std::string TimesText(Reader times) {
   return absl::StrCat("p50 ", TimeOf(times["p50"]), ", p90 ", TimeOf(times["p90"]), ", p99 ",
                       TimeOf(times["p99"]), ", max ", TimeOf(times["max"]), " (",
                       FormatCount(times["count"].get<uint64_t>()), ")");
 }
 
-uint64_t PortsOf(const Json& probe, const char* state) {
+uint64_t PortsOf(Reader probe, const char* state) {
   return probe["ports"][state].get<uint64_t>();
 }
 
-std::string CountsText(const Json& probe) {
+std::string CountsText(Reader probe) {
   std::vector<std::string> parts;
   for (const char* state : {"open", "closed", "filtered", "unknown", "unasked"}) {
     const uint64_t count = PortsOf(probe, state);
@@ -146,10 +148,10 @@ std::string CountsText(const Json& probe) {
 }
 
 // "23, 80-90: EHOSTUNREACH".
-std::vector<std::string> SilentLines(const Json& probe) {
+std::vector<std::string> SilentLines(Reader probe) {
   constexpr size_t kMost = 8;
   std::vector<std::string> lines;
-  for (const Json& run : probe["silent"]) {
+  for (const Reader run : probe["silent"]) {
     if (lines.size() == kMost) {
       lines.push_back(absl::StrCat("and ", FormatCount(probe["silent"].size() - kMost),
                                    " more runs of ports (--json has all)"));
@@ -164,7 +166,7 @@ std::vector<std::string> SilentLines(const Json& probe) {
 }
 
 // What it comes to, as one sentence.
-std::string Finding(const Json& probe) {
+std::string Finding(Reader probe) {
   const uint64_t asked = PortsOf(probe, "asked"), open = PortsOf(probe, "open");
   const uint64_t filtered = PortsOf(probe, "filtered"), unknown = PortsOf(probe, "unknown");
   std::string text =
@@ -186,27 +188,28 @@ std::string Finding(const Json& probe) {
   return text + ".";
 }
 
-std::string Heading(const Json& probe) {
+std::string Heading(Reader probe) {
   const std::string host = TextOf(probe["host"]), address = TextOf(probe["address"]);
   const std::string how =
       probe["method"] == "syn" ? "half-open" : absl::StrCat("connect, ", TextOf(probe["backend"]));
   return absl::StrCat(address, host == address ? "" : absl::StrCat(" (", host, ")"),
                       probe["here"].get<bool>() ? ", this machine" : "", ": ",
                       Counted(PortsOf(probe, "asked"), "TCP port"), " asked in ",
-                      FormatDuration(static_cast<int64_t>(probe["duration_s"].get<double>() * 1e9)),
+                      SecondsText(probe["duration_s"]),
                       " (", how, ")\n\n");
 }
 
 }  // namespace
 
-std::string ProbeText(const Json& given) {
-  const Json probe = PlainTexts(given);
+std::string ProbeText(const Json& json) {
+  const Json plain = PlainTexts(json);
+  const Reader probe = plain;
   if (!probe.contains("method")) return ListenersText(probe);
   std::string text = absl::StrCat("\n", Heading(probe), OpenTable(probe));
   text += Row("ports", CountsText(probe));
   for (const std::string& line : SilentLines(probe)) text += Row("", line);
-  if (probe["connect_ns"]["count"] > 0) text += Row("connect", TimesText(probe["connect_ns"]));
-  if (probe["refused_ns"]["count"] > 0) text += Row("refused", TimesText(probe["refused_ns"]));
+  if (probe["connect_ns"]["count"].get<uint64_t>() > 0) text += Row("connect", TimesText(probe["connect_ns"]));
+  if (probe["refused_ns"]["count"].get<uint64_t>() > 0) text += Row("refused", TimesText(probe["refused_ns"]));
   if (probe.contains("listeners_problem")) {
     text += Row("processes", TextOf(probe["listeners_problem"]));
   }

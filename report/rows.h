@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include <nlohmann/json_fwd.hpp>
+#include "report/reader.h"
 
 // The rows that the texts of report/text.h are made of.
 namespace report {
@@ -15,6 +15,10 @@ std::string Row(const char* name, const std::string& text);
 std::string Counted(uint64_t count, const char* one);
 
 // Errors by errno: "2 × ECONNRESET, 1 × EPIPE".
-std::string ErrnoList(const nlohmann::ordered_json& by_errno);
+std::string ErrnoList(Reader by_errno);
+
+// A duration of so many nanoseconds, or seconds; "unknown" where it is none.
+std::string TimeText(Reader ns);
+std::string SecondsText(Reader s);
 
 }  // namespace report

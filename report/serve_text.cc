@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "report/escape.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/rows.h"
 #include "report/text.h"
 
@@ -15,7 +16,7 @@ namespace report {
 namespace {
 
 // The counts of `json` that aren't 0, in words; "" where all are.
-std::string NonZero(const Json& json,
+std::string NonZero(Reader json,
                     const std::vector<std::pair<const char*, const char*>>& keys_and_words) {
   std::vector<std::string> parts;
   for (const auto& [key, words] : keys_and_words) {
@@ -27,12 +28,13 @@ std::string NonZero(const Json& json,
 
 }  // namespace
 
-std::string ReadyText(const Json& given) {
-  const Json ready = PlainTexts(given);
+std::string ReadyText(const Json& json) {
+  const Json plain = PlainTexts(json);
+  const Reader ready = plain;
   const std::string how = absl::StrCat(ready["backend"].get<std::string>(), ", ",
                                        Counted(ready["threads"].get<uint64_t>(), "thread"));
   std::string text;
-  for (const Json& listener : ready["listeners"]) {
+  for (const Reader listener : ready["listeners"]) {
     absl::StrAppend(&text, "ringside: ", listener["service"].get<std::string>(), " on ",
                     listener["address"].get<std::string>(), " (", how,
                     listener["inherited"].get<bool>() ? ", taken over" : "", ")\n");
@@ -40,18 +42,19 @@ std::string ReadyText(const Json& given) {
   return text;
 }
 
-std::string ServeText(const Json& given) {
-  const Json summary = PlainTexts(given);
-  const Json& connections = summary["connections"];
-  const Json& loop = summary["loop"];
+std::string ServeText(const Json& json) {
+  const Json plain = PlainTexts(json);
+  const Reader summary = plain;
+  const Reader connections = summary["connections"];
+  const Reader loop = summary["loop"];
   std::vector<std::string> where;
-  for (const Json& listener : summary["listeners"]) {
+  for (const Reader listener : summary["listeners"]) {
     where.push_back(absl::StrCat(listener["service"].get<std::string>(), " on ",
                                  listener["address"].get<std::string>()));
   }
   std::string text = absl::StrFormat(
       "\n%s (%s), %s\n\n", absl::StrJoin(where, ", "), summary["backend"].get<std::string>(),
-      FormatDuration(static_cast<int64_t>(summary["duration_s"].get<double>() * 1e9)));
+      SecondsText(summary["duration_s"]));
   const bool ended = summary["event"] == "summary";
   std::string line = absl::StrCat(FormatCount(connections["accepted"].get<uint64_t>()),
                                   " accepted, ", FormatCount(connections["open"].get<uint64_t>()),
@@ -59,7 +62,7 @@ std::string ServeText(const Json& given) {
   const uint64_t reset = connections["reset_at_deadline"].get<uint64_t>();
   if (reset > 0) absl::StrAppend(&line, ", ", FormatCount(reset), " reset at the drain deadline");
   text += Row("connections", line);
-  for (const Json& listener : summary["listeners"]) {
+  for (const Reader listener : summary["listeners"]) {
     text += Row("requests",
                 absl::StrCat(FormatCount(listener["requests"].get<uint64_t>()),
                              " (one is: ", listener["request_unit"].get<std::string>(), ")",
@@ -97,14 +100,15 @@ std::string ServeText(const Json& given) {
   return text;
 }
 
-std::string StatusText(const Json& given) {
-  const Json status = PlainTexts(given);
-  std::string text = ServeText(status);
-  const Json& kernel = status["kernel"];
+std::string StatusText(const Json& json) {
+  const Json plain = PlainTexts(json);
+  const Reader status = plain;
+  std::string text = ServeText(json);
+  const Reader kernel = status["kernel"];
   if (kernel.contains("problem")) {
     return text + Row("kernel", kernel["problem"].get<std::string>());
   }
-  for (const Json& listener : status["listeners"]) {
+  for (const Reader listener : status["listeners"]) {
     const uint64_t limit = listener["queue_limit"].get<uint64_t>();
     text += Row("queue", absl::StrCat(listener["address"].get<std::string>(), "  ",
                                       FormatCount(listener["queue"].get<uint64_t>()),
@@ -114,7 +118,7 @@ std::string StatusText(const Json& given) {
   if (kernel["connections"].empty()) return text;
   absl::StrAppendFormat(&text, "\n  %-12s %9s %9s %9s %7s  %s\n", "state", "recv-q", "send-q",
                         "rtt", "retrans", "peer");
-  for (const Json& c : kernel["connections"]) {
+  for (const Reader c : kernel["connections"]) {
     const bool tcp = c.contains("rtt_us");
     absl::StrAppendFormat(&text, "  %-12s %9d %9d %9s %7s  %s\n", c["state"].get<std::string>(),
                           c["recv_queue"].get<uint64_t>(), c["send_queue"].get<uint64_t>(),

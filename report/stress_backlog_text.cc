@@ -7,19 +7,19 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/rows.h"
 #include "report/stress_text.h"
 
 namespace report {
 namespace {
 
-uint64_t CountAt(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found == json.end() || found->is_null() ? 0 : found->get<uint64_t>();
+uint64_t CountAt(Reader json, const char* key) {
+  return json[key].get<uint64_t>();
 }
 
-std::string Queue(const Json& row) {
-  const Json& queue = row["accept_queue"];
+std::string Queue(Reader row) {
+  const Reader queue = row["accept_queue"];
   if (queue["limit"].is_null()) return "can't be seen from here";
   std::string text = absl::StrCat(FormatCount(CountAt(queue, "held")), " held, of ",
                                   FormatCount(CountAt(queue, "limit")));
@@ -36,7 +36,7 @@ std::string Queue(const Json& row) {
 }
 
 // What became of the connects.
-std::string Fates(const Json& connections) {
+std::string Fates(Reader connections) {
   struct Fate {
     const char *key, *text;
   };
@@ -57,14 +57,14 @@ std::string Fates(const Json& connections) {
                       absl::StrJoin(parts, ", "));
 }
 
-std::string Step(const Json& step) {
+std::string Step(Reader step) {
   const uint64_t opened = CountAt(step, "opened"), timed_out = CountAt(step, "timed_out");
   std::string text = absl::StrCat(Counted(CountAt(step, "syn_retransmits"), "SYN"), " again: ");
   if (opened > 0) {
     absl::StrAppend(&text, FormatCount(opened), " opened, in ",
-                    FormatDuration(step["min_ns"].get<int64_t>()), " to ",
-                    FormatDuration(step["max_ns"].get<int64_t>()), " (p50 ",
-                    FormatDuration(step["p50_ns"].get<int64_t>()), ")");
+                    TimeText(step["min_ns"]), " to ",
+                    TimeText(step["max_ns"]), " (p50 ",
+                    TimeText(step["p50_ns"]), ")");
   }
   if (timed_out > 0) {
     absl::StrAppend(&text, opened > 0 ? ", " : "", FormatCount(timed_out), " timed out");
@@ -72,7 +72,7 @@ std::string Step(const Json& step) {
   return text;
 }
 
-std::string RowText(const Json& row) {
+std::string RowText(Reader row) {
   std::string text;
   if (!row["backlog"].is_null()) text += Row("backlog", FormatCount(CountAt(row, "backlog")));
   text += Row("accept queue", Queue(row));
@@ -81,9 +81,9 @@ std::string RowText(const Json& row) {
                                           row["capped_by"]["mend"].get<std::string>()));
   }
   text += Row("connects", Fates(row["connections"]));
-  for (const Json& step : row["retries"]) text += Row("retries", Step(step));
+  for (const Reader step : row["retries"]) text += Row("retries", Step(step));
   std::vector<std::string> times;
-  for (const Json& at : row["syn_retries_s"]) {
+  for (const Reader at : row["syn_retries_s"]) {
     times.push_back(absl::StrFormat("%.2f", at.get<double>()));
   }
   if (!times.empty()) text += Row("SYN again", absl::StrJoin(times, ", ") + " s after the first");
@@ -91,7 +91,7 @@ std::string RowText(const Json& row) {
   return text;
 }
 
-std::string BurstText(const Json& server) {
+std::string BurstText(Reader server) {
   std::string text;
   if (!server["backend"].is_null()) {
     text += Row("server", absl::StrCat(server["backend"].get<std::string>(), ", ",
@@ -105,13 +105,13 @@ std::string BurstText(const Json& server) {
   }
   text += Row("absorbed", absorbed);
   if (server["bursts"].empty()) return text;
-  const Json& last = server["bursts"].back();
-  const Json& times = last["connect_ns"];
+  const Reader last = server["bursts"].back();
+  const Reader times = last["connect_ns"];
   std::string steep = absl::StrCat(FormatCount(CountAt(last["connections"], "requested")), " in ",
-                                   FormatDuration(last["opening_ns"].get<int64_t>()));
+                                   TimeText(last["opening_ns"]));
   if (CountAt(times, "count") > 0) {
-    absl::StrAppend(&steep, ", open after p50 ", FormatDuration(times["p50"].get<int64_t>()),
-                    ", max ", FormatDuration(times["max"].get<int64_t>()));
+    absl::StrAppend(&steep, ", open after p50 ", TimeText(times["p50"]),
+                    ", max ", TimeText(times["max"]));
   }
   text += Row("last burst", steep);
   text += Row("connects", Fates(last["connections"]));
@@ -121,14 +121,15 @@ std::string BurstText(const Json& server) {
 
 }  // namespace
 
-std::string BacklogRows(const Json& stress) {
-  const Json& own = stress["backlog"];
+std::string BacklogRows(const Json& json) {
+  const Reader stress = json;
+  const Reader own = stress["backlog"];
   std::string text;
   if (own.contains("rows")) {
-    for (const Json& row : own["rows"]) text += RowText(row);
+    for (const Reader row : own["rows"]) text += RowText(row);
   }
   if (own.contains("bursts")) {
-    for (const Json& server : own["bursts"]) text += BurstText(server);
+    for (const Reader server : own["bursts"]) text += BurstText(server);
   }
   return text;
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/rows.h"
 #include "report/stress_text.h"
 
@@ -14,15 +15,15 @@ namespace report {
 namespace {
 
 // "p50 48 µs, p99 120 µs, max 1.2 ms"; "" where there are none.
-std::string Percentiles(const Json& times) {
+std::string Percentiles(Reader times) {
   if (times["count"].get<uint64_t>() == 0) return "";
-  const auto text = [&](const char* key) { return FormatDuration(times[key].get<int64_t>()); };
+  const auto text = [&](const char* key) { return TimeText(times[key]); };
   return absl::StrCat("p50 ", text("p50"), ", p99 ", text("p99"), ", max ", text("max"));
 }
 
-std::string Cost(const Json& row) {
+std::string Cost(Reader row) {
   std::vector<std::string> parts;
-  const auto add = [&](const Json& number, const char* what, int digits) {
+  const auto add = [&](Reader number, const char* what, int digits) {
     if (number.is_null()) return;
     parts.push_back(absl::StrFormat("%.*f %s", digits, number.get<double>(), what));
   };
@@ -32,20 +33,20 @@ std::string Cost(const Json& row) {
   return absl::StrJoin(parts, ", ");
 }
 
-std::string Ports(const Json& ports) {
+std::string Ports(Reader ports) {
   std::string text = absl::StrCat(FormatCount(ports["ports"].get<uint64_t>()), " to connect from");
   if (ports["rate_max"].is_null()) return text + "; none stays behind";
   absl::StrAppend(&text, ", each held for ",
-                  FormatDuration(static_cast<int64_t>(ports["held_s"].get<double>() * 1e9)),
+                  SecondsText(ports["held_s"]),
                   ": they last at up to ", FormatRate(ports["rate_max"].get<double>()));
   if (ports["used_up_after_s"].is_null()) return text;
   return absl::StrCat(
       text, absl::StrFormat("; at this rate, for %.3g s", ports["used_up_after_s"].get<double>()));
 }
 
-std::string TimeWait(const Json& looks) {
+std::string TimeWait(Reader looks) {
   int64_t peak = 0;
-  for (const Json& look : looks) peak = std::max(peak, look["sockets"].get<int64_t>());
+  for (const Reader look : looks) peak = std::max(peak, look["sockets"].get<int64_t>());
   return absl::StrCat(FormatCount(static_cast<uint64_t>(peak)), " sockets at most, ",
                       FormatCount(looks.back()["sockets"].get<uint64_t>()), " at the end");
 }
@@ -56,9 +57,10 @@ void Append(const char* name, const std::string& text, std::string* out) {
 
 }  // namespace
 
-std::string ChurnRows(const Json& stress) {
+std::string ChurnRows(const Json& json) {
+  const Reader stress = json;
   std::string text;
-  for (const Json& row : stress["churn"]["rows"]) {
+  for (const Reader row : stress["churn"]["rows"]) {
     if (!row["backend"].is_null()) Append("backend", row["backend"].get<std::string>(), &text);
     Append("rate", FormatRate(row["connections_per_s"].get<double>()) + " connections", &text);
     Append("connect", Percentiles(row["connect_ns"]), &text);
@@ -67,7 +69,7 @@ std::string ChurnRows(const Json& stress) {
     Append("cost", Cost(row), &text);
     if (!row["time_wait"].empty()) Append("TIME_WAIT", TimeWait(row["time_wait"]), &text);
     if (!row["ports"].is_null()) Append("ports", Ports(row["ports"]), &text);
-    const Json& errors = row["errors"];
+    const Reader errors = row["errors"];
     Append("errors", errors["total"] == 0 ? "none" : ErrnoList(errors["by_errno"]), &text);
   }
   return text;

@@ -8,37 +8,38 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/rows.h"
 #include "report/stress_text.h"
 
 namespace report {
 namespace {
 
-std::string Count(const Json& number) { return FormatCount(number.get<uint64_t>()); }
+std::string Count(Reader number) { return FormatCount(number.get<uint64_t>()); }
 
-std::string HeldHow(const Json& hold) {
+std::string HeldHow(Reader hold) {
   std::vector<std::string> parts = {hold["descriptors"].get<std::string>() + " descriptors"};
-  if (hold["processes"] > 1) parts.push_back(Count(hold["processes"]) + " processes at each end");
-  if (hold["threads"] > 1) parts.push_back(Count(hold["threads"]) + " event loops each");
-  if (hold["sources"] > 1) parts.push_back(Count(hold["sources"]) + " source addresses");
+  if (hold["processes"].get<uint64_t>() > 1) parts.push_back(Count(hold["processes"]) + " processes at each end");
+  if (hold["threads"].get<uint64_t>() > 1) parts.push_back(Count(hold["threads"]) + " event loops each");
+  if (hold["sources"].get<uint64_t>() > 1) parts.push_back(Count(hold["sources"]) + " source addresses");
   return absl::StrCat(Count(hold["held"]), ", with ", absl::StrJoin(parts, ", "));
 }
 
-std::string RampText(const Json& ramp) {
-  return absl::StrCat(FormatDuration(static_cast<int64_t>(ramp["duration_s"].get<double>() * 1e9)),
+std::string RampText(Reader ramp) {
+  return absl::StrCat(SecondsText(ramp["duration_s"]),
                       ", ", FormatRate(ramp["connections_per_s"].get<double>()));
 }
 
 // "p50 48 µs, p99 120 µs, max 1.2 ms"; "" where there are none.
-std::string Quantiles(const Json& times) {
+std::string Quantiles(Reader times) {
   if (times["count"] == 0) return "";
-  const auto text = [&](const char* key) { return FormatDuration(times[key].get<int64_t>()); };
+  const auto text = [&](const char* key) { return TimeText(times[key]); };
   return absl::StrCat("p50 ", text("p50"), ", p99 ", text("p99"), ", max ", text("max"));
 }
 
-std::string CpuEach(const Json& ramp) {
+std::string CpuEach(Reader ramp) {
   std::vector<std::string> parts;
-  const auto add = [&](const Json& us, const char* whose) {
+  const auto add = [&](Reader us, const char* whose) {
     if (!us.is_null()) parts.push_back(absl::StrFormat("%.1f µs CPU %s", us.get<double>(), whose));
   };
   add(ramp["client_cpu_us_each"], "of the client a connection");
@@ -46,9 +47,9 @@ std::string CpuEach(const Json& ramp) {
   return absl::StrJoin(parts, ", ");
 }
 
-std::string UserMemory(const Json& memory) {
+std::string UserMemory(Reader memory) {
   std::vector<std::string> parts;
-  const auto add = [&](const Json& bytes, const char* whose) {
+  const auto add = [&](Reader bytes, const char* whose) {
     if (bytes.is_null()) return;
     parts.push_back(absl::StrFormat("%.0f B of the %s", bytes.get<double>(), whose));
   };
@@ -57,10 +58,10 @@ std::string UserMemory(const Json& memory) {
   return absl::StrJoin(parts, ", ");
 }
 
-std::string KernelMemoryText(const Json& kernel) {
+std::string KernelMemoryText(Reader kernel) {
   if (kernel["bytes_each"].is_null()) return "";
   std::vector<std::string> caches;
-  for (const Json& cache : kernel["caches"]) {
+  for (const Reader cache : kernel["caches"]) {
     if (caches.size() == 4) break;
     caches.push_back(absl::StrCat(cache["name"].get<std::string>(), " ",
                                   FormatBytes(cache["bytes"].get<uint64_t>())));
@@ -71,17 +72,17 @@ std::string KernelMemoryText(const Json& kernel) {
                       caches.empty() ? "" : ": ", absl::StrJoin(caches, ", "));
 }
 
-std::string HeartbeatText(const Json& heartbeat) {
+std::string HeartbeatText(Reader heartbeat) {
   const std::string times = Quantiles(heartbeat["response_ns"]);
   return times.empty() ? "none"
                        : absl::StrCat(Count(heartbeat["answered"]), " answered, ",
                                       FormatRate(heartbeat["rate"].get<double>()), ": ", times);
 }
 
-std::string CloseText(const Json& close) {
+std::string CloseText(Reader close) {
   std::vector<std::string> parts;
   if (!close["duration_s"].is_null()) {
-    parts.push_back(FormatDuration(static_cast<int64_t>(close["duration_s"].get<double>() * 1e9)));
+    parts.push_back(SecondsText(close["duration_s"]));
   }
   const auto left = [&](const char* key, const char* what) {
     const int64_t count = close[key].get<int64_t>();
@@ -100,8 +101,9 @@ void AddRow(const char* name, const std::string& text, std::string* out) {
 
 }  // namespace
 
-std::string HoldRows(const Json& stress) {
-  const Json& hold = stress["hold"];
+std::string HoldRows(const Json& json) {
+  const Reader stress = json;
+  const Reader hold = stress["hold"];
   std::string text;
   if (!hold["backend"].is_null()) AddRow("backend", hold["backend"].get<std::string>(), &text);
   AddRow("held", HeldHow(hold), &text);
@@ -114,7 +116,7 @@ std::string HoldRows(const Json& stress) {
   AddRow("in the kernel", KernelMemoryText(hold["memory"]["kernel"]), &text);
   AddRow("heartbeat", HeartbeatText(hold["heartbeat"]), &text);
   AddRow("close", CloseText(hold["close"]), &text);
-  const Json& errors = hold["errors"];
+  const Reader errors = hold["errors"];
   AddRow("errors",
          errors["total"] == 0
              ? "none"

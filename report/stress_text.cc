@@ -5,15 +5,17 @@
 #include "absl/strings/str_cat.h"
 #include "report/escape.h"
 #include "report/format.h"
+#include "report/reader.h"
 #include "report/rows.h"
 
 namespace report {
 
-std::string StressText(const Json& given, const std::string& rows) {
-  const Json stress = PlainTexts(given);
+std::string StressText(const Json& json, const std::string& rows) {
+  const Json plain = PlainTexts(json);
+  const Reader stress = plain;
   std::string text = absl::StrCat("\n", stress["experiment"].get<std::string>(), ": ",
                                   stress["finding"].get<std::string>(), "\n\n");
-  const Json& connections = stress["connections"];
+  const Reader connections = stress["connections"];
   const auto count = [&](const char* name) {
     return FormatCount(connections[name].get<uint64_t>());
   };
@@ -22,7 +24,7 @@ std::string StressText(const Json& given, const std::string& rows) {
               absl::StrCat(requested > 0 ? count("requested") + " asked for, " : "",
                            count("opened"), " opened, ", count("answered"), " answered"));
   text += PlainText(rows);
-  for (const Json& counter : stress["kernel"]["counters"]) {
+  for (const Reader counter : stress["kernel"]["counters"]) {
     text += Row("kernel", absl::StrCat(FormatCount(counter["delta"].get<uint64_t>()), " × ",
                                        counter["name"].get<std::string>(), ": ",
                                        counter["meaning"].get<std::string>()));

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "loadgen/load_json.h"
 #include "report/format.h"
+#include "report/json_text.h"
 #include "stats/histogram_json.h"
 #include "stress/kernel_memory.h"
 #include "stress/memory_guard.h"
@@ -131,7 +132,7 @@ std::string ProblemOf(const Row& row, bool interrupted) {
   const loadgen::LoadResult& load = row.load;
   if (row.limit || interrupted) return "";  // what was under way then had no time to end
   if (load.errors.total() == 0) return load.requests > 0 ? "" : "no connection was answered";
-  const std::string errors = loadgen::ErrorsJson(load)["by_errno"].dump();
+  const std::string errors = report::JsonText(loadgen::ErrorsJson(load)["by_errno"]);
   return absl::StrCat(report::FormatCount(load.errors.total()), " connections failed (", errors,
                       load.problem.empty() ? "" : absl::StrCat("; ", load.problem), ")");
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "io/backends.h"
 #include "report/format.h"
+#include "report/json_text.h"
 #include "stats/histogram_json.h"
 #include "stress/descriptors.h"
 #include "stress/hold_plan.h"
@@ -289,7 +290,7 @@ class HoldRun {
   void JudgeErrors() {
     if (outcome_.errors == 0 && outcome_.answered == options_.connections) return;
     Problem(
-        absl::StrCat(report::FormatCount(outcome_.errors), " errors (", outcome_.by_errno.dump(),
+        absl::StrCat(report::FormatCount(outcome_.errors), " errors (", report::JsonText(outcome_.by_errno),
                      outcome_.problem.empty() ? "" : absl::StrCat("; ", outcome_.problem), ")"));
   }
 

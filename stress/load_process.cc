@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
 #include "loadgen/load_json.h"
+#include "report/json_text.h"
 #include "stats/hdr_codec.h"
 #include "stats/histogram_json.h"
 #include "stress/descriptors.h"
@@ -188,7 +189,7 @@ absl::StatusOr<LoadProcess> LoadProcess::Start(const loadgen::LoadOptions& optio
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  WriteAll(process.result_fd_, Run(options, *process.shared_).dump());
+  WriteAll(process.result_fd_, report::JsonText(Run(options, *process.shared_)));
   _exit(0);
 }
 

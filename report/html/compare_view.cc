@@ -13,6 +13,7 @@
 #include "report/html/compare_words.h"
 #include "report/html/curves.h"
 #include "report/html/view.h"
+#include "report/json_text.h"
 
 namespace report::html {
 namespace {
@@ -604,7 +605,7 @@ Json PlaySection(const Json& compare) {
     const bool seconds = item.key().ends_with("_s");
     AddFact(facts, item.key(),
             seconds                ? ValueText("s", item.value())
-            : item.key() == "seed" ? item.value().dump()
+            : item.key() == "seed" ? JsonText(item.value())
                                    : AnyText(item.value()));
   }
   const Json& time = At(compare, "time");

@@ -12,6 +12,7 @@
 #include "report/html/blocks.h"
 #include "report/html/curves.h"
 #include "report/html/view.h"
+#include "report/json_text.h"
 
 namespace report::html {
 namespace {
@@ -362,7 +363,7 @@ Json RunSection(const Json& load) {
   for (const auto& item : At(load, "pace").items()) {
     const std::string name = absl::StrReplaceAll(item.key(), {{"_", " "}});
     AddFact(facts, name,
-            item.key() == "seed"    ? item.value().dump()
+            item.key() == "seed"    ? JsonText(item.value())
             : name.ends_with(" ns") ? ValueText("ns", item.value())
                                     : AnyText(item.value()));
   }
