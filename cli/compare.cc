@@ -17,6 +17,7 @@
 #include "cli/compare_flags.h"
 #include "cli/compare_plan.h"
 #include "cli/matrix.h"
+#include "cli/outputs.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
 #include "cli/version.h"
@@ -26,6 +27,7 @@
 #include "report/export.h"
 #include "report/files.h"
 #include "report/format.h"
+#include "report/json_text.h"
 #include "report/text.h"
 #include "stats/environment.h"
 
@@ -60,17 +62,45 @@ class Progress {
   const bool quiet_, terminal_;
 };
 
+// What a comparison leaves.
+struct Files {
+  report::OutputFile result;  // not open: a file of its own in results/
+  std::vector<report::OutputFile> exports;
+};
+
+absl::Status CreateFolder(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
+  return error ? report::CannotWrite(folder, error.value()) : absl::OkStatus();
+}
+
+// Tries every path before the first round.
+absl::Status OpenFiles(const CompareFlags& f, const std::vector<report::Destination>& exports,
+                       Files* files) {
+  report::OutputFile trial;
+  const bool own = f.output.empty();
+  const absl::Status folder =
+      CreateFolder(own ? "results" : std::filesystem::path(f.output).parent_path());
+  if (!folder.ok()) {
+    return absl::Status(folder.code(),
+                        absl::StrCat("--output: ", std::string(folder.message()),
+                                     own ? " (results/ is where results are without it)" : ""));
+  }
+  files->exports.resize(exports.size());
+  const std::string in_results = absl::StrCat("results/compare-", getpid(), ".json");
+  std::vector<Output> all = {
+      {"--output", own ? in_results : f.output, own ? &trial : &files->result}};
+  for (size_t i = 0; i < exports.size(); ++i) {
+    all.push_back({"--export", exports[i].path, &files->exports[i]});
+  }
+  return OpenOutputs(kName, all);
+}
+
 // Writes the result: where the user says, or into a file of its own in results/, whoever else may
 // be writing there. `path` gets its name.
-absl::Status WriteResult(const std::string& text, const std::string& machine_id,
+absl::Status WriteResult(const std::string& text, const std::string& machine_id, Files* files,
                          std::string* path) {
-  std::error_code error;  // what can't be created can't be written to either
-  if (!path->empty()) {
-    const auto folder = std::filesystem::path(*path).parent_path();
-    if (!folder.empty()) std::filesystem::create_directories(folder, error);
-    return report::WriteFile(*path, text);
-  }
-  std::filesystem::create_directories("results", error);
+  if (!path->empty()) return files->result.Write(text);
   const std::string name =
       absl::StrCat("results/compare-", UtcTime("%Y%m%d-%H%M%S"), "-", machine_id.substr(0, 8));
   for (int number = 1;; ++number) {
@@ -121,24 +151,30 @@ absl::StatusOr<std::vector<report::Destination>> Exports(const CompareFlags& f) 
   return destinations;
 }
 
-absl::Status WriteExports(const std::vector<report::Destination>& destinations, const Json& json) {
-  for (const report::Destination& destination : destinations) {
-    const auto text = report::Render(destination.format, std::span(&json, 1));
-    if (!text.ok()) return text.status();
-    const absl::Status written = report::WriteFile(destination.path, *text);
-    if (!written.ok()) return written;
+// Each is written, though another couldn't be; the first failure.
+absl::Status WriteExports(const std::vector<report::Destination>& destinations, const Json& json,
+                          Files* files) {
+  absl::Status status;
+  for (size_t i = 0; i < destinations.size(); ++i) {
+    const auto text = report::Render(destinations[i].format, std::span(&json, 1));
+    status.Update(text.ok() ? files->exports[i].Write(*text) : text.status());
   }
-  return absl::OkStatus();
+  return status;
 }
 
 int WriteMatrix(const std::string& path) {
-  if (std::filesystem::exists(path)) {
+  std::error_code error;
+  const auto there = std::filesystem::status(path, error);
+  // A device or a pipe can be written through; a file would be lost.
+  const bool through = path == "-" || (exists(there) && !is_regular_file(there));
+  const absl::Status written = through ? report::WriteFile(path, ExampleMatrix())
+                                       : report::WriteNewFile(path, ExampleMatrix());
+  if (absl::IsAlreadyExists(written)) {
     return Fail(kName, absl::StrCat("--init: ", path, " is there already; name another"),
                 kExitUsage);
   }
-  const absl::Status written = report::WriteFile(path, ExampleMatrix());
-  if (!written.ok()) return Fail(kName, written, kExitFailed);
-  if (path != "-") std::cout << "play it with: ringside compare --matrix " << path << std::endl;
+  if (!written.ok()) return OutputsFailed(kName, written);
+  if (!through) Print(kName, absl::StrCat("play it with: ringside compare --matrix ", path, "\n"));
   return kExitOk;
 }
 
@@ -148,6 +184,9 @@ int Run(CompareFlags& f) {
   if (!options.ok()) return Fail(kName, options.status(), kExitUsage);
   auto exports = Exports(f);
   if (!exports.ok()) return Fail(kName, exports.status(), kExitUsage);
+  Files files;
+  const absl::Status opened = OpenFiles(f, *exports, &files);
+  if (!opened.ok()) return OutputsFailed(kName, opened);
   const absl::Status available = CheckAvailable(options->arms);
   if (!available.ok()) return Fail(kName, available, kExitSkipped);
   const absl::Status client = UseBackend(kName, &options->plan.client_backend);
@@ -164,19 +203,24 @@ int Run(CompareFlags& f) {
   AddOrigin(f, environment, &json);
 
   std::string output = f.output;
-  const absl::Status written = WriteResult(json.dump(1) + "\n", environment.machine_id, &output);
-  if (output != "-") std::cout << report::CompareText(json);
-  if (!written.ok()) return Fail(kName, written, kExitFailed);
-  if (f.output.empty()) {  // for a person: a page to look at, too
+  const absl::Status written =
+      WriteResult(report::JsonText(json, 1) + "\n", environment.machine_id, &files, &output);
+  absl::Status exported;
+  if (written.ok() && f.output.empty()) {  // for a person: a page to look at, too
     const std::string page = std::filesystem::path(output).replace_extension(".html");
     exports->push_back({.format = "html", .path = page});
+    exported = files.exports.emplace_back().Open(page);
   }
-  const absl::Status exported = WriteExports(*exports, json);
-  if (output != "-") std::cout << "\nresult: " << output << "\n";
-  for (const report::Destination& destination : *exports) {
-    if (exported.ok() && output != "-") std::cout << "report: " << destination.path << "\n";
+  exported.Update(WriteExports(*exports, json, &files));
+  if (output != "-") {
+    std::string text = report::CompareText(json);
+    if (written.ok()) absl::StrAppend(&text, "\nresult: ", output, "\n");
+    for (const report::Destination& destination : *exports) {
+      if (exported.ok()) absl::StrAppend(&text, "report: ", destination.path, "\n");
+    }
+    Print(kName, text);
   }
-  std::cout << std::flush;
+  if (!written.ok()) return Fail(kName, written, kExitFailed);
   if (!exported.ok()) return Fail(kName, exported, kExitFailed);
   if (!status.ok()) return Fail(kName, status, kExitFailed);
   if (interrupted) return ExitBySignal(std::max(SIGINT, signals.Wait(-1, 0)));

@@ -1,15 +1,16 @@
 #include "cli/completion.h"
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "cli/common.h"
+#include "cli/outputs.h"
 #include "cli/groups.h"
 #include "cli/help.h"
+#include "cli/outputs.h"
 #include "cli/run.h"
 #include "cli/subcommands.h"
 
@@ -189,10 +190,9 @@ int Run(const std::vector<Subcommand>& commands, const std::string& shell) {
   std::vector<std::string> names;
   for (const Subcommand& command : Below(commands, "")) names.push_back(command.name);
   all.back().flags.Positional("COMMAND", &command_name, "the command", names);
-  std::cout << (shell == "bash"  ? BashCompletion(all)
-                : shell == "zsh" ? ZshCompletion(all)
-                                 : FishCompletion(all))
-            << std::flush;
+  Print(kCompletion, shell == "bash"  ? BashCompletion(all)
+                     : shell == "zsh" ? ZshCompletion(all)
+                                      : FishCompletion(all));
   return kExitOk;
 }
 

@@ -1,13 +1,15 @@
-#include <iostream>
 #include <memory>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
 #include "cli/doctor_json.h"
+#include "cli/outputs.h"
 #include "cli/subcommands.h"
 #include "io/backends.h"
 #include "report/files.h"
+#include "report/json_text.h"
+#include "report/reader.h"
 #include "report/text.h"
 
 namespace cli {
@@ -41,13 +43,14 @@ Examination Examine() {
 }
 
 int Run(const DoctorFlags& f) {
+  report::OutputFile file;
+  const absl::Status opened = OpenOutputs(kDoctor, {{"--json", f.json, &file}});
+  if (!opened.ok()) return OutputsFailed(kDoctor, opened);
   const nlohmann::ordered_json json = DoctorJson(Examine(), f.connections);
-  if (f.json != "-") std::cout << report::DoctorText(json) << std::flush;
-  if (!f.json.empty()) {
-    const absl::Status written = report::WriteFile(f.json, json.dump(2) + "\n");
-    if (!written.ok()) return Fail(kDoctor, written, kExitFailed);
-  }
-  return json["fits"].get<bool>() ? kExitOk : kExitDoesNotFit;
+  const absl::Status written = file.Write(report::JsonText(json, 2) + "\n");
+  if (f.json != "-") Print(kDoctor, report::DoctorText(json));
+  if (!written.ok()) return Fail(kDoctor, written, kExitFailed);
+  return report::Reader(json)["fits"].get<bool>() ? kExitOk : kExitDoesNotFit;
 }
 
 }  // namespace

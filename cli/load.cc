@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "cli/common.h"
 #include "cli/live.h"
 #include "cli/load_flags.h"
+#include "cli/outputs.h"
 #include "cli/shortfalls.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
@@ -22,6 +22,8 @@
 #include "loadgen/timeseries.h"
 #include "report/files.h"
 #include "report/hgrm.h"
+#include "report/json_text.h"
+#include "report/reader.h"
 #include "report/text.h"
 #include "stats/hdr_codec.h"
 #include "stats/server_finder.h"
@@ -223,38 +225,52 @@ int JudgeThresholds(const Plan& plan, const std::vector<loadgen::LoadResult>& re
 // With --strict, what the run has to say against itself fails it.
 int JudgeStrictly(const Json& json) {
   int exit_code = kExitOk;
-  const auto judge = [&](const Json& one) {
-    for (const Json& accusation : one["accusations"]) {
+  const auto judge = [&](report::Reader one) {
+    for (const report::Reader accusation : one["accusations"]) {
       exit_code = Fail(kLoad, absl::StrCat("--strict: ", accusation["text"].get<std::string>()),
                        kExitThreshold);
     }
   };
-  if (!json.contains("classes")) judge(json);
-  if (json.contains("classes"))
-    std::for_each(json["classes"].begin(), json["classes"].end(), judge);
+  const report::Reader run = json;
+  if (!run.contains("classes")) judge(run);
+  for (const report::Reader one : run["classes"]) judge(one);
   return exit_code;
 }
 
-absl::Status WriteFiles(const LoadFlags& f, const Json& json,
-                        const std::vector<loadgen::LoadResult>& results) {
-  if (!f.json.empty()) {
-    const absl::Status written = report::WriteFile(f.json, json.dump(2) + "\n");
-    if (!written.ok()) return written;
+// What the run leaves besides its text.
+struct Files {
+  report::OutputFile json, hgrm;
+  loadgen::TimeseriesWriter series;
+};
+
+absl::Status OpenFiles(const LoadFlags& f, Files* files) {
+  report::OutputFile series;
+  const absl::Status opened = OpenOutputs(kLoad, {{"--json", f.json, &files->json},
+                                                  {"--timeseries", f.timeseries, &series},
+                                                  {"--hgrm", f.hgrm, &files->hgrm}});
+  if (opened.ok()) files->series.Begin(std::move(series));
+  return opened;
+}
+
+// Each is written, though another couldn't be; the first failure.
+absl::Status WriteFiles(const Json& json, const std::vector<loadgen::LoadResult>& results,
+                        Files* files) {
+  absl::Status status = files->json.Write(report::JsonText(json, 2) + "\n");
+  if (files->hgrm.is_open()) {
+    stats::Histogram all;
+    for (const loadgen::LoadResult& result : results) all.Merge(result.latency);
+    status.Update(files->hgrm.Write(report::HgrmText(report::DistributionOf(all))));
   }
-  if (f.hgrm.empty()) return absl::OkStatus();
-  stats::Histogram all;
-  for (const loadgen::LoadResult& result : results) all.Merge(result.latency);
-  return report::WriteFile(f.hgrm, report::HgrmText(report::DistributionOf(all)));
+  status.Update(files->series.Close());
+  return status;
 }
 
 int Run(const LoadFlags& f) {
   auto plan = MakePlan(f);
   if (!plan.ok()) return Fail(kLoad, plan.status(), kExitUsage);
-  loadgen::TimeseriesWriter series;
-  if (!f.timeseries.empty()) {
-    const absl::Status opened = series.Open(f.timeseries);
-    if (!opened.ok()) return Fail(kLoad, opened, kExitUsage);
-  }
+  Files files;
+  const absl::Status opened = OpenFiles(f, &files);
+  if (!opened.ok()) return OutputsFailed(kLoad, opened);
   for (loadgen::LoadOptions& options : plan->classes) {
     const absl::Status backend = UseBackend(kLoad, &options.backend);
     if (!backend.ok()) return Fail(kLoad, backend, kExitSkipped);
@@ -275,7 +291,7 @@ int Run(const LoadFlags& f) {
     if (!asked.ok()) return Fail(kLoad, asked, kExitFailed);
   }
   Signals signals;
-  Watch watch(*plan, here, series);
+  Watch watch(*plan, here, files.series);
   loadgen::Load load(plan->classes);
   plan->classes = load.classes();
   const absl::Status started = load.Start();
@@ -289,16 +305,15 @@ int Run(const LoadFlags& f) {
   const bool one = plan->classes.size() == 1;
   const Json json = one ? loadgen::ToJson(plan->classes[0], results[0], evidence)
                         : loadgen::MixToJson(plan->classes, results, evidence);
+  const absl::Status written = WriteFiles(json, results, &files);  // before anything is printed
   if (!f.quiet && f.json != "-") {
-    std::cout << (one ? report::LoadText(json) : report::MixText(json)) << std::flush;
+    Print(kLoad, one ? report::LoadText(json) : report::MixText(json));
   }
-  absl::Status written = WriteFiles(f, json, results);
-  written.Update(series.Close());
   if (!written.ok()) return Fail(kLoad, written, kExitFailed);
   if (signal != 0) return ExitBySignal(signal);
   if (!status.ok()) return Fail(kLoad, status, kExitFailed);
   const int breached = JudgeThresholds(*plan, results, json);
-  if (!json["valid"].get<bool>()) return Fail(kLoad, report::LoadFailure(json), kExitFailed);
+  if (!report::Reader(json)["valid"].get<bool>()) return Fail(kLoad, report::LoadFailure(json), kExitFailed);
   if (breached != kExitOk) return breached;
   return f.strict ? JudgeStrictly(json) : kExitOk;
 }

@@ -1,7 +1,6 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
+#include "cli/outputs.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
 #include "cli/target_guard.h"
@@ -22,6 +22,7 @@
 #include "probe/probe_json.h"
 #include "probe/scan.h"
 #include "report/files.h"
+#include "report/json_text.h"
 #include "report/text.h"
 #include "stats/socket_diag.h"
 
@@ -154,16 +155,15 @@ void LookForListeners(const probe::ListenerQuery& query, probe::Report* report) 
   report->listeners = *std::move(found);
 }
 
-int Print(const ProbeFlags& f, const probe::Report& report) {
+int Tell(const ProbeFlags& f, const probe::Report& report, report::OutputFile& file) {
   Json json = probe::ToJson(report);
   json["version"] = Version();
-  if (!f.quiet && f.json != "-") std::cout << report::ProbeText(json) << std::flush;
-  if (f.json.empty()) return kExitOk;
-  const absl::Status written = report::WriteFile(f.json, json.dump(2) + "\n");
+  const absl::Status written = file.Write(report::JsonText(json, 2) + "\n");
+  if (!f.quiet && f.json != "-") Print(kProbe, report::ProbeText(json));
   return written.ok() ? kExitOk : Fail(kProbe, written, kExitFailed);
 }
 
-int RunListeners(const ProbeFlags& f) {
+int RunListeners(const ProbeFlags& f, report::OutputFile& file) {
   using stats::SocketProtocol;
   probe::Report report = {.host = "this machine", .here = true};
   LookForListeners(
@@ -171,7 +171,7 @@ int RunListeners(const ProbeFlags& f) {
        .peers_max = f.peers},
       &report);
   if (!report.listeners) return Fail(kProbe, report.listeners_problem, kExitFailed);
-  return Print(f, report);
+  return Tell(f, report, file);
 }
 
 absl::Status AllowDescriptors(const probe::ScanOptions& options) {
@@ -192,7 +192,7 @@ bool HasUnlisted(const probe::Report& report) {
       });
 }
 
-int RunScan(const ProbeFlags& f, Target target) {
+int RunScan(const ProbeFlags& f, Target target, report::OutputFile& file) {
   probe::Report report = {.host = f.address, .half_open = f.syn, .here = target.here};
   report.options = OptionsFor(f, target);
   probe::ScanOptions& options = *report.options;
@@ -215,18 +215,20 @@ int RunScan(const ProbeFlags& f, Target target) {
   if (!scan.ok()) return Fail(kProbe, scan.status(), kExitFailed);
   report.scan = *std::move(scan);
   if (report.listeners && HasUnlisted(report)) LookForListeners(query, &report);
-  const int printed = Print(f, report);
-  if (printed != kExitOk) return printed;
+  const int told = Tell(f, report, file);
+  if (told != kExitOk) return told;
   return signal != 0 ? ExitBySignal(signal) : kExitOk;
 }
 
 int Run(const ProbeFlags& f) {
   const absl::Status checked = CheckFlags(f);
   if (!checked.ok()) return Fail(kProbe, checked, kExitUsage);
-  if (f.listeners) return RunListeners(f);
-  auto target = MakeTarget(f);
+  auto target = f.listeners ? Target() : MakeTarget(f);
   if (!target.ok()) return Fail(kProbe, target.status(), kExitUsage);
-  return RunScan(f, *std::move(target));
+  report::OutputFile file;
+  const absl::Status opened = OpenOutputs(kProbe, {{"--json", f.json, &file}});
+  if (!opened.ok()) return OutputsFailed(kProbe, opened);
+  return f.listeners ? RunListeners(f, file) : RunScan(f, *std::move(target), file);
 }
 
 void DeclareProbe(Flags& flags, ProbeFlags& f) {

@@ -9,10 +9,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
+#include "cli/outputs.h"
 #include "cli/subcommands.h"
 #include "report/export.h"
 #include "report/files.h"
 #include "report/history.h"
+#include "report/json_text.h"
 #include "report/merge.h"
 #include "report/result.h"
 
@@ -101,19 +103,16 @@ absl::StatusOr<std::vector<nlohmann::ordered_json>> ReadAll(const std::string& d
   return results;
 }
 
-std::string DumpedText(const nlohmann::ordered_json& json) {
-  return json.dump(1, ' ', /*ensure_ascii=*/false,
-                   nlohmann::ordered_json::error_handler_t::replace) +
-         "\n";
-}
-
 int RunHistory(const ReportFlags& f, const std::string& format) {
+  report::OutputFile file;
   if (!f.files.empty() || f.merge || !f.arm.empty()) {
     return Fail(kReport, "--history takes a directory and no files, --merge or --arm", kExitUsage);
   }
   if (format != "text" && format != "csv" && format != "json") {
     return Fail(kReport, "--history is written as text, csv or json", kExitUsage);
   }
+  const absl::Status opened = OpenOutputs(kReport, {{"--output", f.output, &file}});
+  if (!opened.ok()) return OutputsFailed(kReport, opened);
   const auto results = ReadAll(f.history);
   if (!results.ok()) return Fail(kReport, results.status(), kExitFailed);
   const nlohmann::ordered_json history = report::HistoryJson(*results);
@@ -121,10 +120,9 @@ int RunHistory(const ReportFlags& f, const std::string& format) {
     return Fail(kReport, absl::StrCat("--history: there is no result of `compare` in ", f.history),
                 kExitFailed);
   }
-  const absl::Status written =
-      report::WriteFile(f.output, format == "text"  ? report::HistoryText(history)
-                                  : format == "csv" ? report::HistoryCsv(history)
-                                                    : DumpedText(history));
+  const absl::Status written = file.Write(format == "text"  ? report::HistoryText(history)
+                                          : format == "csv" ? report::HistoryCsv(history)
+                                                            : report::JsonText(history, 1) + "\n");
   return written.ok() ? kExitOk : Fail(kReport, written, kExitFailed);
 }
 
@@ -138,6 +136,9 @@ int Run(const ReportFlags& f) {
   if (!f.arm.empty() && *format != "gbench" && *format != "hgrm") {
     return Fail(kReport, "--arm is for --format gbench and hgrm: others show all arms", kExitUsage);
   }
+  report::OutputFile output;
+  const absl::Status opened = OpenOutputs(kReport, {{"--output", f.output, &output}});
+  if (!opened.ok()) return OutputsFailed(kReport, opened);
   std::vector<nlohmann::ordered_json> results;
   for (const std::string& file : f.files) {
     auto result = report::ReadResult(file);
@@ -154,7 +155,7 @@ int Run(const ReportFlags& f) {
     return Fail(kReport, text.status(),
                 absl::IsInvalidArgument(text.status()) ? kExitUsage : kExitFailed);
   }
-  const absl::Status written = report::WriteFile(f.output, *text);
+  const absl::Status written = output.Write(*text);
   return written.ok() ? kExitOk : Fail(kReport, written, kExitFailed);
 }
 

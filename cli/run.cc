@@ -11,7 +11,9 @@
 #include "absl/strings/str_join.h"
 #include "cli/groups.h"
 #include "cli/help.h"
+#include "cli/outputs.h"
 #include "cli/settings.h"
+#include "cli/subcommands.h"
 #include "cli/suggest.h"
 
 namespace cli {
@@ -29,9 +31,9 @@ int UsageError(const std::string& command, const std::string& sentence) {
   return kExitUsage;
 }
 
-int Print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  return 0;
+int Show(const std::string& text) {
+  Print("", text);
+  return kExitOk;
 }
 
 // A word that should be a command, of a group or ("") of the program.
@@ -104,7 +106,7 @@ int Run(const std::vector<Subcommand>& all, const Subcommand& subcommand,
   DeclareCommon(flags, &config);
   bool help_wanted = false;
   auto mistake = flags.Parse(subcommand.name, args, &help_wanted);
-  if (!mistake && help_wanted) return Print(SubcommandHelp(subcommand, flags));
+  if (!mistake && help_wanted) return Show(SubcommandHelp(subcommand, flags));
   if (!mistake) mistake = ApplySettings(all, subcommand.name, config, &flags);
   if (mistake) return UsageError(subcommand.name, *mistake);
   const int exit_code = subcommand.run();
@@ -120,39 +122,48 @@ bool AsksHelp(const std::string& word) {
 int RunInGroup(const std::vector<Subcommand>& all, const Subcommand& group,
                std::vector<std::string> args) {
   if (args.empty()) {
-    Print(GroupHelp(all, group));
+    Show(GroupHelp(all, group));
     return kExitUsage;
   }
   const bool asks_help = AsksHelp(args[0]);
-  if (asks_help && args.size() == 1) return Print(GroupHelp(all, group));
+  if (asks_help && args.size() == 1) return Show(GroupHelp(all, group));
   if (asks_help) args = {args[1], "--help"};
   const Subcommand* named = Find(all, absl::StrCat(group.name, " ", args[0]));
   if (named == nullptr) return UnknownWord(all, group.name, args[0]);
   return Run(all, *named, {args.begin() + 1, args.end()});
 }
 
-}  // namespace
-
-void DeclareCommon(Flags& flags, std::string* config) {
-  flags.Group("Other").Text("--config FILE", config,
-                            "a TOML file with more flags (the command line and the environment "
-                            "win): size = \"16KiB\", for load alone under [load]");
+// --version, with or without --json [FILE].
+int ShowVersion(const VersionTexts& version, const std::vector<std::string>& args) {
+  if (args.empty()) {
+    return Show(absl::StrCat(kProgram, " ", version.text, "\n", version.details ? "\n" : "",
+                             version.details ? version.details() : ""));
+  }
+  const bool joined = args[0].starts_with("--json=");
+  if ((args[0] != "--json" && !joined) || args.size() > (joined ? 1 : 2) || !version.json) {
+    return UsageError("", absl::StrCat("--version takes --json [FILE], and not '",
+                                       args[args[0] == "--json" || joined ? args.size() - 1 : 0],
+                                       "'"));
+  }
+  const std::string path = joined             ? args[0].substr(args[0].find('=') + 1)
+                           : args.size() == 2 ? args[1]
+                                              : "-";
+  report::OutputFile file;
+  const absl::Status opened = OpenOutputs("--version", {{"--json", path, &file}});
+  if (!opened.ok()) return OutputsFailed("--version", opened);
+  const absl::Status written = file.Write(version.json());
+  return written.ok() ? kExitOk : OutputsFailed("--version", written);
 }
 
-int RunSubcommands(const std::vector<Subcommand>& all, const std::string& description,
-                   const std::string& version, int argc, char** argv,
-                   const std::function<std::string()>& version_details) {
-  std::vector<std::string> args(argv + std::min(argc, 1), argv + argc);
+int Dispatch(const std::vector<Subcommand>& all, const std::string& description,
+             const VersionTexts& version, std::vector<std::string> args) {
   if (args.empty()) {
-    Print(ProgramHelp(all, description, version));
+    Show(ProgramHelp(all, description, version.text));
     return kExitUsage;
   }
-  if (args[0] == "--version") {
-    return Print(absl::StrCat(kProgram, " ", version, "\n", version_details ? "\n" : "",
-                              version_details ? version_details() : ""));
-  }
+  if (args[0] == "--version") return ShowVersion(version, {args.begin() + 1, args.end()});
   const bool asks_help = AsksHelp(args[0]);
-  if (asks_help && args.size() == 1) return Print(ProgramHelp(all, description, version));
+  if (asks_help && args.size() == 1) return Show(ProgramHelp(all, description, version.text));
   if (asks_help) {  // "help stress churn": behind a group's name stands another
     args.erase(args.begin());
     const Subcommand* named = Find(all, args[0]);
@@ -165,6 +176,20 @@ int RunSubcommands(const std::vector<Subcommand>& all, const std::string& descri
   if (named == nullptr) return UnknownWord(all, "", args[0]);
   if (IsGroup(*named)) return RunInGroup(all, *named, {args.begin() + 1, args.end()});
   return Run(all, *named, {args.begin() + 1, args.end()});
+}
+
+}  // namespace
+
+void DeclareCommon(Flags& flags, std::string* config) {
+  flags.Group("Other").Text("--config FILE", config,
+                            "a TOML file with more flags (the command line and the environment "
+                            "win): size = \"16KiB\", for load alone under [load]");
+}
+
+int RunSubcommands(const std::vector<Subcommand>& all, const std::string& description,
+                   const VersionTexts& version, int argc, char** argv) {
+  return AfterPrinting(Dispatch(all, description, version,
+                                std::vector<std::string>(argv + std::min(argc, 1), argv + argc)));
 }
 
 }  // namespace cli

@@ -2,11 +2,24 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/flags.h"
 
 namespace cli {
+
+// What --version says.
+struct VersionTexts {
+  VersionTexts(const char* one_line) : text(one_line) {}                // NOLINT: nothing else
+  VersionTexts(std::string one_line, std::function<std::string()> more_lines,
+               std::function<std::string()> as_json)
+      : text(std::move(one_line)), details(std::move(more_lines)), json(std::move(as_json)) {}
+
+  std::string text;                      // "0.1.0 (1a2b3c4d5e6f)"
+  std::function<std::string()> details;  // what stands below it, in whole lines
+  std::function<std::string()> json;     // of --version --json
+};
 
 // Adds what every subcommand takes (--config) behind its own flags. `config` is as a value of
 // Flags.
@@ -20,9 +33,8 @@ void DeclareCommon(Flags& flags, std::string* config);
 // a subcommand runs, the variables that name flags are no longer in the environment: what it starts
 // does what it is told, and is not told twice.
 //
-// Below the version stands what `version_details` returns, in whole lines.
+// Where standard output could not be written to, that is told, and what went well is kExitFailed.
 int RunSubcommands(const std::vector<Subcommand>& all, const std::string& description,
-                   const std::string& version, int argc, char** argv,
-                   const std::function<std::string()>& version_details = nullptr);
+                   const VersionTexts& version, int argc, char** argv);
 
 }  // namespace cli

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <iostream>
 #include <memory>
@@ -11,11 +12,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
+#include "cli/outputs.h"
 #include "cli/serve_flags.h"
 #include "cli/shortfalls.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
 #include "io/endpoint.h"
+#include "report/json_text.h"
 #include "report/text.h"
 #include "server/admin.h"
 #include "server/metrics.h"
@@ -48,8 +51,10 @@ class ServeProcess {
     const absl::Status started = Start();
     if (!started.ok()) return Fail(kServe, started, StartFailed(started));
     const auto ready = server::ReadyJson(options_, *server_);
-    std::cout << (flags_.json ? ready.dump() + "\n" : report::ReadyText(ready)) << std::flush;
+    const int told = Tell(ready, &report::ReadyText);
     WarnUnlessOk(notifier_.Ready());
+    // Who waits for that line would wait for ever. (Whoever took over serves on: nobody else does.)
+    if (told != 0 && told != EPIPE && !has_taken_over_) server_->Abort();
 
     RunUntilEnd();
     server::ServerSummary summary;
@@ -58,11 +63,17 @@ class ServeProcess {
     if (admin_listener_) RemoveAdminPath();
     logger_.reset();
     const auto json = server::SummaryJson(options_, *server_, summary);
-    std::cout << (flags_.json ? json.dump() + "\n" : report::ServeText(json)) << std::flush;
+    Tell(json, &report::ServeText);
     return status.ok() ? kExitOk : Fail(kServe, status, kExitFailed);
   }
 
  private:
+  // On standard output, as JSON or as text; returns 0 or the errno.
+  int Tell(const nlohmann::ordered_json& json,
+           std::string (*text)(const nlohmann::ordered_json&)) const {
+    return Print(kServe, flags_.json ? report::JsonText(json) + "\n" : text(json));
+  }
+
   // From nothing to serving. The order matters: sockets while we may bind them, then the user, then
   // threads and rings, which are to be that user's; the predecessor stops when we can go on.
   absl::Status Start() {
@@ -172,6 +183,7 @@ class ServeProcess {
     if (!serves.ok() || !predecessor_) return serves;
     WarnUnlessOk(takeover_->Listen(flags_.takeover, server::TakeoverServer::Claim::kPredecessors));
     predecessor_.reset();
+    has_taken_over_ = true;
     return absl::OkStatus();
   }
 
@@ -230,7 +242,7 @@ class ServeProcess {
 
   void PrintStatus() {
     const auto status = server::StatusJson(options_, *server_);
-    std::cout << (flags_.json ? status.dump() + "\n" : report::StatusText(status)) << std::flush;
+    Tell(status, &report::StatusText);
   }
 
   const ServeFlags& flags_;
@@ -239,6 +251,7 @@ class ServeProcess {
   server::Notifier notifier_;
   std::optional<server::TakeoverServer> takeover_;
   std::optional<server::TakeoverClient> predecessor_;
+  bool has_taken_over_ = false;
   std::unique_ptr<server::ConnectionLog> log_;
   std::unique_ptr<server::ConnectionLogger> logger_;
   std::unique_ptr<server::Server> server_;

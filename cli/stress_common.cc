@@ -12,6 +12,7 @@
 #include "bench/process.h"
 #include "cli/arguments.h"
 #include "cli/common.h"
+#include "cli/outputs.h"
 #include "cli/serve_flags.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
@@ -21,6 +22,7 @@
 #include "io/threads.h"
 #include "report/environment_json.h"
 #include "report/files.h"
+#include "report/json_text.h"
 #include "report/stress_text.h"
 #include "stats/environment.h"
 
@@ -145,6 +147,9 @@ int RunExperiment(const StressFlags& f, const Experiment& experiment) {
   const std::string name = absl::StrCat("stress ", experiment.name);
   auto target = MakeTarget(f);
   if (!target.ok()) return Fail(name, target.status(), kExitUsage);
+  report::OutputFile file;
+  const absl::Status opened = OpenOutputs(name, {{"--json", f.json, &file}});
+  if (!opened.ok()) return OutputsFailed(name, opened);
   std::string client_backend = f.client_backend;
   absl::Status available = UseBackend(name, &client_backend);
   if (available.ok() && !target->at) available = UseBackend(name, &target->backend);
@@ -161,13 +166,9 @@ int RunExperiment(const StressFlags& f, const Experiment& experiment) {
     return Fail(name, result.status(), usage ? kExitUsage : kExitFailed);
   }
   const Json json = Complete(f, *result);
-  if (!f.quiet && f.json != "-") {
-    std::cout << report::StressText(json, experiment.rows(json)) << std::flush;
-  }
-  if (!f.json.empty()) {
-    const absl::Status written = report::WriteFile(f.json, json.dump(2) + "\n");
-    if (!written.ok()) return Fail(name, written, kExitFailed);
-  }
+  const absl::Status written = file.Write(report::JsonText(json, 2) + "\n");
+  if (!f.quiet && f.json != "-") Print(name, report::StressText(json, experiment.rows(json)));
+  if (!written.ok()) return Fail(name, written, kExitFailed);
   return ExitCode(name, *result, signals);
 }
 

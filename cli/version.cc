@@ -1,8 +1,11 @@
 #include "cli/version.h"
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "io/backends.h"
+#include "report/json_text.h"
 #include "revision.h"
 
 namespace cli {
@@ -40,6 +43,28 @@ std::string VersionDetails() {
         &out, Line(name, absl::StrCat("available", features->empty() ? "" : ": ", *features)));
   }
   return out;
+}
+
+std::string VersionJson() {
+  nlohmann::ordered_json backends = nlohmann::ordered_json::object();
+  for (const std::string& name : io::BackendNames()) {
+    const auto features = io::BackendFeatures(name);
+    nlohmann::ordered_json& backend = backends[name];
+    backend["available"] = features.ok();
+    backend["features"] = features.ok() ? nlohmann::ordered_json(*features) : nullptr;
+    backend["why_not"] = features.ok()
+                             ? nlohmann::ordered_json()
+                             : nlohmann::ordered_json(std::string(features.status().message()));
+  }
+  return report::JsonText({{"schema", "ringside.version/1"},
+                           {"name", "ringside"},
+                           {"version", RINGSIDE_VERSION},
+                           {"revision", Revision()},
+                           {"compiler", Compiler()},
+                           {"liburing", RINGSIDE_LIBURING_VERSION},
+                           {"backends", backends}},
+                          2) +
+         "\n";
 }
 
 }  // namespace cli

@@ -14,4 +14,7 @@ std::string Version();
 // "name:" and text, in columns. Asks the kernel, so it opens descriptors for a moment.
 std::string VersionDetails();
 
+// All of that as JSON, "ringside.version/1" (results/SCHEMA.md), with a newline.
+std::string VersionJson();
+
 }  // namespace cli

@@ -1,17 +1,13 @@
 #include "loadgen/timeseries.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
-
 #include <cerrno>
-#include <string_view>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
+#include "report/json_text.h"
 
 namespace loadgen {
 namespace {
@@ -34,38 +30,6 @@ Json Latency(const stats::Histogram& latency) {
 
 double PerSecond(uint64_t count, int64_t length_ns) {
   return length_ns > 0 ? static_cast<double>(count) * 1e9 / static_cast<double>(length_ns) : 0;
-}
-
-// Writes all of `text`, or fails with an errno; `*done` is how far it came.
-int WriteAll(int fd, std::string_view text, size_t* done) {
-  for (*done = 0; *done < text.size();) {
-    const ssize_t n = write(fd, text.data() + *done, text.size() - *done);
-    if (n >= 0) {
-      *done += static_cast<size_t>(n);
-    } else if (errno == EAGAIN) {  // somebody else made standard output non-blocking
-      pollfd writable = {.fd = fd, .events = POLLOUT, .revents = 0};
-      if (poll(&writable, 1, -1) < 0 && errno != EINTR) return errno;
-    } else if (errno != EINTR) {
-      return errno;
-    }
-  }
-  return 0;
-}
-
-const char* OpenAdvice(int error) {
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return "; create its directory first, or correct the path";
-    case EISDIR:
-      return "; name a file in it";
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return "; choose a path that this user may write to";
-    default:
-      return "";
-  }
 }
 
 const char* WriteAdvice(int error) {
@@ -102,51 +66,29 @@ std::string TimeseriesLine(const Interval& interval, const TimeseriesFormat& for
   };
   if (!format.name.empty()) json["class"] = format.name;
   if (format.encode_histogram) json["hdr"] = format.encode_histogram(interval.latency);
-  return json.dump() + "\n";
+  return report::JsonText(json) + "\n";
 }
 
-TimeseriesWriter::~TimeseriesWriter() { Close().IgnoreError(); }
-
-absl::Status TimeseriesWriter::Open(const std::string& path) {
-  Close().IgnoreError();
-  const int fd = path == "-" ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
-                             : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) {
-    const int error = errno;
-    return absl::InvalidArgumentError(absl::StrCat("can't write intervals to '", path,
-                                                   "': ", io::ErrnoName(error), OpenAdvice(error)));
-  }
-  path_ = path;
-  fd_ = fd;
+void TimeseriesWriter::Begin(report::OutputFile file) {
+  file_ = std::move(file);
   error_ = 0;
   lines_ = 0;
-  bytes_written_ = 0;
-  return absl::OkStatus();
 }
 
 void TimeseriesWriter::Add(const Interval& interval, const TimeseriesFormat& format) {
-  if (fd_ < 0 || error_ != 0) return;
-  const std::string line = TimeseriesLine(interval, format);
-  size_t done = 0;
-  error_ = WriteAll(fd_, line, &done);
-  if (error_ == 0) {
-    ++lines_;
-    bytes_written_ += static_cast<int64_t>(line.size());
-  } else if (done > 0 && path_ != "-") {
-    // Half a line is not JSON. What is no file can't be cut, and then there is nothing to do.
-    [[maybe_unused]] const int cut = ftruncate(fd_, bytes_written_);
-  }
+  if (!file_.is_open() || error_ != 0) return;
+  error_ = file_.Append(TimeseriesLine(interval, format));
+  if (error_ == 0) ++lines_;
 }
 
 absl::Status TimeseriesWriter::Close() {
-  if (fd_ < 0) return absl::OkStatus();
-  // EINVAL and EROFS: a pipe or a device, which has nothing to sync.
-  if (error_ == 0 && fsync(fd_) != 0 && errno != EINVAL && errno != EROFS) error_ = errno;
-  if (close(fd_) != 0 && error_ == 0 && errno != EINTR) error_ = errno;  // EINTR: closed, on Linux
-  fd_ = -1;
+  if (!file_.is_open()) return absl::OkStatus();
+  const std::string path = file_.path();
+  const int ended = file_.End();
+  if (error_ == 0) error_ = ended;
   if (error_ == 0) return absl::OkStatus();
   return absl::InternalError(absl::StrCat(
-      "writing intervals to '", path_, "' failed after ", lines_,
+      "writing intervals to '", path, "' failed after ", lines_,
       lines_ == 1 ? " line: " : " lines: ", io::ErrnoName(error_), WriteAdvice(error_)));
 }
 

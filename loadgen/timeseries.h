@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "loadgen/interval.h"
+#include "report/files.h"
 
 namespace loadgen {
 
@@ -28,29 +29,21 @@ std::string TimeseriesLine(const Interval& interval, const TimeseriesFormat& for
 // off leaves a valid file. For one thread.
 class TimeseriesWriter {
  public:
-  TimeseriesWriter() = default;
-  ~TimeseriesWriter();
-  TimeseriesWriter(const TimeseriesWriter&) = delete;
-  TimeseriesWriter& operator=(const TimeseriesWriter&) = delete;
-
-  // Creates the file, or empties it; "-" is standard output. InvalidArgument names the path and the
-  // errno (ENOENT, EACCES, EISDIR, EROFS, ...). May wait where the path is a FIFO, see fifo(7).
-  absl::Status Open(const std::string& path);
+  // Takes the file, which is open. It has what it had until the first line is written.
+  void Begin(report::OutputFile file);
 
   // Writes the interval's line. After the first failure (ENOSPC, EDQUOT, EFBIG, EIO, EPIPE, ...)
   // nothing more is written, and Close() tells it; the file ends with its last whole line.
   void Add(const Interval& interval, const TimeseriesFormat& format);
 
-  // Closes the file, synced to its device. The first failure since Open(), with the path, the errno
-  // and how many lines the file has. OK where nothing is open.
+  // Closes the file, synced to its device; without a line it is empty now. The first failure since
+  // Begin(), with the path, the errno and how many lines the file has. OK where nothing is open.
   absl::Status Close();
 
  private:
-  std::string path_;
-  int fd_ = -1;
-  int error_ = 0;              // the first failure's errno
-  uint64_t lines_ = 0;         // written whole
-  int64_t bytes_written_ = 0;  // of these
+  report::OutputFile file_;
+  int error_ = 0;       // the first failure's errno
+  uint64_t lines_ = 0;  // written whole
 };
 
 }  // namespace loadgen

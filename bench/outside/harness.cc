@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "report/environment_json.h"
 #include "report/files.h"
+#include "report/json_text.h"
 #include "revision.h"
 #include "stats/environment.h"
 #include "stats/signed_rank.h"
@@ -247,7 +248,7 @@ int Finish(const std::string& schema, const std::string& command, const Json& fi
   json["command"] = command;
   json["time_utc"] = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
   json["environment"] = report::EnvironmentJson(stats::CollectEnvironment());
-  const absl::Status written = report::WriteFile(path, json.dump(1) + "\n");
+  const absl::Status written = report::WriteFile(path, report::JsonText(json, 1) + "\n");
   if (!written.ok()) Say(std::string(written.message()));
   return failed || !written.ok() ? 1 : 0;
 }
