@@ -5,14 +5,19 @@
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 
 // Without exceptions a mistake is a value, as everywhere here; nothing is written back.
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
+// It recurses for each level: with its own bound, a file could use up a thread's stack.
+#define TOML_MAX_NESTED_VALUES 16
 #include <toml++/toml.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "report/json_text.h"
 
 // The only file that includes toml++: it costs seconds to compile.
 namespace cli {
@@ -34,6 +39,7 @@ std::string Decimal(double value) {
 // A string or a number as a flag takes it; false for anything else.
 bool AppendScalar(const toml::node& node, std::vector<std::string>* values) {
   if (const auto* text = node.as_string()) {
+    if (text->get().find('\0') != std::string::npos) return false;  // "\u0000": no flag takes it
     values->push_back(text->get());
   } else if (const auto* integer = node.as_integer()) {
     values->push_back(absl::StrCat(integer->get()));
@@ -57,7 +63,7 @@ absl::StatusOr<ConfigEntry> EntryOf(const std::string& table, const std::string&
     entry.is_array = true;
     for (const toml::node& element : *array) {
       if (AppendScalar(element, &entry.values)) continue;
-      return Wrong(LineOf(element), absl::StrCat(key, ": an array holds strings and numbers only"));
+      return Wrong(LineOf(element), absl::StrCat(key, ": an array holds strings (without NUL) and numbers only"));
     }
     return entry;
   }
@@ -66,6 +72,7 @@ absl::StatusOr<ConfigEntry> EntryOf(const std::string& table, const std::string&
                                ? absl::StrCat(key, ": a table within [",
                                               absl::StrReplaceAll(table, {{" ", "."}}),
                                               "]; tables are one a command, such as [load]")
+                               : node.is_string() ? absl::StrCat(key, ": a text with a NUL in it")
                                : absl::StrCat(key, ": a date or time; put the value in quotes"));
 }
 
@@ -91,7 +98,42 @@ absl::Status AppendTable(const std::string& name, const toml::table& table, Conf
   return absl::OkStatus();
 }
 
+constexpr size_t kBytesMax = 1 << 20;  // of a file; flags and a matrix take some KiB
+constexpr int kDotsMax = 200;          // of one key: a table each
+
+// What may not come before the library, which aborts the process on some of it: bytes that TOML
+// doesn't allow anywhere (what is no UTF-8, control characters), and keys of so many parts that
+// taking their tables apart would use up the stack.
+absl::Status CheckBytes(const std::string& text) {
+  if (text.size() > kBytesMax) {
+    return Wrong(1, absl::StrCat("the file has more than ", kBytesMax, " bytes; is it TOML?"));
+  }
+  int line = 1, dots = 0;
+  for (size_t i = 0; i < text.size();) {
+    const size_t size = report::Utf8CharacterBytes(std::string_view(text).substr(i));
+    const char c = text[i];
+    if (size == 0) {
+      return Wrong(line, absl::StrFormat("the byte 0x%02x is no UTF-8; is the file TOML?",
+                                         static_cast<uint8_t>(c)));
+    }
+    const bool end = c == '\n' || (c == '\r' && text.substr(i, 2) == "\r\n");
+    if (size == 1 && c != '\t' && !end && (static_cast<uint8_t>(c) < 0x20 || c == 0x7f)) {
+      return Wrong(line, absl::StrFormat("the control character 0x%02x; is the file TOML?", c));
+    }
+    if (c == '\n') ++line;
+    // Between these a dot can only part a key, or be in a number or a text, which have few.
+    if (std::string_view("\n=,[]{}").find(c) != std::string_view::npos) dots = 0;
+    if (c == '.' && ++dots > kDotsMax) {
+      return Wrong(line, absl::StrCat("more than ", kDotsMax, " dots in a key or a value"));
+    }
+    i += size;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<toml::table> Parse(const std::string& text) {
+  const absl::Status checked = CheckBytes(text);
+  if (!checked.ok()) return checked;
   toml::parse_result parsed = toml::parse(text);
   if (parsed) return std::move(parsed).table();
   // Its sentences may run over lines, and may quote what was found.
@@ -106,6 +148,7 @@ absl::StatusOr<std::string> ReadText(const std::string& name, const std::string&
   char piece[4096];
   while (const size_t count = std::fread(piece, 1, sizeof piece, file.get())) {
     text.append(piece, count);
+    if (text.size() > kBytesMax) break;  // /dev/zero has no end; what is too long is told later
   }
   if (std::ferror(file.get()) != 0) return absl::ErrnoToStatus(errno, name);
   return text;
