@@ -91,6 +91,7 @@ absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
   for (int cpu : cpus) CPU_SET(cpu, &set);
   const pid_t parent = getpid();
   process.pid_ = fork();
+  const int error = errno;
   if (process.pid_ == 0) {
     BecomeProgram(words.data(), cpus.empty() ? nullptr : &set, nofile, process.out_, process.err_,
                   failed[1], parent);
@@ -98,7 +99,9 @@ absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
   close(failed[1]);
   if (process.pid_ < 0) {
     close(failed[0]);
-    return absl::ResourceExhaustedError(absl::StrCat("fork: ", strerror(errno)));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no process can be started for ", argv[0], ": ", strerror(error),
+                     "; see: ulimit -u, and the control group's pids.max"));
   }
   process.pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, process.pid_, 0));
   Failure failure;

@@ -116,6 +116,9 @@ struct LoopOptions {
   // io_uring (Linux 6.12): gathers completions for so long before it returns with fewer than a
   // batch; 0: returns with the first. At least one has to come.
   uint32_t min_wait_us = 0;
+  uint32_t loops = 1;      // such loops of this process: how many an error says the needs of
+  bool datagrams = false;  // io_uring: Open() has memory for datagram listeners, or says why not;
+                           // else the first Listen() of one does
 };
 
 struct ListenOptions {

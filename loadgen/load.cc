@@ -106,8 +106,8 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
 }
 
 template <class Backend, class Service>
-void RunThreads(Load::Shared& shared, Load::Class& load,
-                std::vector<std::future<absl::Status>>* opened) {
+absl::Status RunThreads(Load::Shared& shared, Load::Class& load,
+                        std::vector<std::future<absl::Status>>* opened) {
   struct Proof {
     std::mutex mutex;
     typename Service::Tally tally;
@@ -116,10 +116,9 @@ void RunThreads(Load::Shared& shared, Load::Class& load,
   load.prove = [proof] { return proof->tally.Problem(); };
   for (uint32_t i = 0; i < load.options.threads; ++i) {
     std::promise<absl::Status> ready;
-    opened->push_back(ready.get_future());
+    auto its_status = ready.get_future();
     const auto wake = static_cast<uint32_t>(shared.threads.size());
-    shared.threads.emplace_back([&shared, &load, i, wake, proof,
-                                 ready = std::move(ready)]() mutable {
+    auto body = [&shared, &load, i, wake, proof, ready = std::move(ready)]() mutable {
       prctl(PR_SET_TIMERSLACK, 1);  // a request is due to the microsecond, not to the default 50
       const LoadOptions& options = load.options;
       absl::Status status;
@@ -137,8 +136,16 @@ void RunThreads(Load::Shared& shared, Load::Class& load,
         shared.Opened();
       }
       if (shared.running.fetch_sub(1) == 1) shared.ended.Wake();
-    });
+    };
+    std::thread thread;
+    const absl::Status started =
+        io::StartThread(absl::StrCat("the load (", i + 1, " of ", load.options.threads, ")"),
+                        std::move(body), &thread);
+    if (!started.ok()) return started;
+    shared.threads.push_back(std::move(thread));
+    opened->push_back(std::move(its_status));
   }
+  return absl::OkStatus();
 }
 
 // On a stream: what a connection's replies fill at once, where their size is known. The replies of
@@ -186,12 +193,13 @@ absl::Status StartClass(Load::Shared& shared, Load::Class& load,
                                                    " speaks first, and over datagrams it can't"));
   }
   bool known = false;
+  absl::Status started;
   io::Loops::Pick(options.backend, [&]<class Backend>() {
     known = Clients::Pick(options.service, [&]<class Service>() {
-      RunThreads<Backend, Service>(shared, load, opened);
+      started = RunThreads<Backend, Service>(shared, load, opened);
     });
   });
-  if (known) return absl::OkStatus();
+  if (known) return started;
   return absl::InvalidArgumentError(absl::StrCat("there is no backend '", options.backend,
                                                  "' or no service '", options.service, "'"));
 }
@@ -293,6 +301,10 @@ absl::Status Load::Start() {
   }
   for (auto& thread : opened) status.Update(thread.get());
   if (!status.ok()) Interrupt();
+  for (size_t i = opened.size(); i < threads; ++i) {  // those that were never started
+    shared_->Opened();
+    if (shared_->running.fetch_sub(1) == 1) shared_->ended.Wake();
+  }
   shared_->all_open.store(true);
   shared_->all_open.notify_all();
   return status;

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -18,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "io/errors.h"
 #include "io/sockets.h"
+#include "io/threads.h"
 #include "server/http_request.h"
 
 namespace server {
@@ -283,15 +283,14 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(int listener,
   if (flags < 0 || fcntl(listener, F_SETFL, flags | O_NONBLOCK) != 0) {
     return absl::InternalError(absl::StrCat("fcntl: ", io::ErrnoName(errno)));
   }
-  try {
-    server->thread_ = std::thread([s = server.get()] {
-      pthread_setname_np(pthread_self(), "admin");
-      Loop(*s).Run();
-    });
-  } catch (const std::system_error& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no thread for the admin address: ", io::ErrnoName(error.code().value())));
-  }
+  const absl::Status started = io::StartThread(
+      "the admin address",
+      [s = server.get()] {
+        pthread_setname_np(pthread_self(), "admin");
+        Loop(*s).Run();
+      },
+      &server->thread_);
+  if (!started.ok()) return started;
   return server;
 }
 

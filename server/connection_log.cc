@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "io/errors.h"
+#include "io/threads.h"
 
 namespace server {
 namespace {
@@ -174,7 +175,10 @@ std::string ConnectionLog::Finish(int64_t now_ns) {
 }
 
 ConnectionLogger::ConnectionLogger(ConnectionLog& log, std::function<void(std::string_view)> write)
-    : log_(log), write_(std::move(write)), thread_([this] { Run(); }) {}
+    : log_(log),
+      write_(std::move(write)),
+      started_(io::StartThread(
+          "the connection log", [this] { Run(); }, &thread_)) {}
 
 ConnectionLogger::~ConnectionLogger() {
   {
@@ -182,7 +186,7 @@ ConnectionLogger::~ConnectionLogger() {
     stopping_ = true;
   }
   stop_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void ConnectionLogger::Run() {

@@ -18,6 +18,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/status/status.h"
+
 // `--log-connections`: a line for each peer that comes or goes. A worker only copies a record into
 // a ring of its own; another thread makes lines of the records, at a bounded rate.
 namespace server {
@@ -181,6 +183,8 @@ class ConnectionLogger {
   ConnectionLogger(ConnectionLog& log, std::function<void(std::string_view)> write);
   // After the workers ended, all their records are written when this returns.
   ~ConnectionLogger();
+  // Whether the thread runs; if not, why: io::StartThread()'s error. Then nothing is written.
+  const absl::Status& started() const { return started_; }
   ConnectionLogger(const ConnectionLogger&) = delete;
   ConnectionLogger& operator=(const ConnectionLogger&) = delete;
 
@@ -193,6 +197,7 @@ class ConnectionLogger {
   std::condition_variable stop_;
   bool stopping_ = false;
   std::thread thread_;
+  absl::Status started_;
 };
 
 }  // namespace server

@@ -1,7 +1,9 @@
 #include "server/server.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -36,6 +38,10 @@ struct ThreadResult {
   absl::Status status;
   ServerSummary summary;
 };
+
+void CloseAll(const std::vector<io::ListenOptions>& sockets) {
+  for (const io::ListenOptions& socket : sockets) close(socket.fd);
+}
 
 }  // namespace
 
@@ -80,6 +86,17 @@ struct Server::Shared {
     if (running.fetch_sub(1) == 1 || failed) ended.Wake();
   }
 
+  // Of a start that failed half-way: all is as before it.
+  void EndThreads() {
+    control.SetPhase(Phase::kAborting);
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
+    running.store(0);
+    ended.Clear();
+    std::fill(results.begin(), results.end(), ThreadResult());
+    control.Reset();
+  }
+
   // The body of thread `i`. `ready` gets why it can't run, if so.
   template <class Backend>
   void RunThread(uint32_t i, std::promise<absl::Status> ready) {
@@ -97,6 +114,7 @@ struct Server::Shared {
       opened.Update(some.status());
     }
     const bool ok = opened.ok();
+    if (!ok) CloseAll(mine);
     ready.set_value(std::move(opened));
     if (!ok) return;
     results[i].status = worker.Run(mine, &results[i].summary);
@@ -134,6 +152,7 @@ absl::Status Server::Open(std::vector<PassedSocket> inherited,
     }
     shared.common.listeners.push_back(
         {.service = service, .at = listener.at, .filtered = listener.filtered});
+    options_.loop.datagrams |= listener.at.is_datagram();
     if (listener.at.transport() == io::Transport::kUdp) {
       shared.common.datagram_ports.set(listener.at.port());
     }
@@ -146,26 +165,38 @@ absl::Status Server::Open(std::vector<PassedSocket> inherited,
   return absl::OkStatus();
 }
 
+void Server::UseBackend(const std::string& backend, const std::string& why) {
+  options_.backend = backend;
+  options_.backend_fallback = why;
+}
+
 absl::Status Server::Start() {
   Shared& shared = *shared_;
-  if (!shared.ended.Open()) return absl::ResourceExhaustedError("no descriptor for an eventfd");
+  if (shared.ended.fd() < 0 && !shared.ended.Open()) {
+    return absl::ResourceExhaustedError("no descriptor for an eventfd");
+  }
   absl::Status status = absl::OkStatus();
   const bool known = io::Loops::Pick(options_.backend, [&]<class Backend>() {
     for (uint32_t i = 0; i < options_.threads && status.ok(); ++i) {
       std::promise<absl::Status> ready;
       auto opened = ready.get_future();
-      shared.running.fetch_add(1);
-      shared.threads.emplace_back(
-          [&shared, i](std::promise<absl::Status> its) {
+      std::thread thread;
+      status = io::StartThread(
+          absl::StrCat("the server (", i + 1, " of ", options_.threads, ")"),
+          [&shared, i, its = std::move(ready)]() mutable {
             shared.template RunThread<Backend>(i, std::move(its));
           },
-          std::move(ready));
+          &thread);
+      if (!status.ok()) break;
+      shared.running.fetch_add(1);
+      shared.threads.push_back(std::move(thread));
       status = opened.get();
     }
   });
   if (!known) {
     return absl::InvalidArgumentError(absl::StrCat("there is no backend '", options_.backend, "'"));
   }
+  if (!status.ok()) shared.EndThreads();
   return status;
 }
 

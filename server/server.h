@@ -31,6 +31,7 @@ struct ListenSpec {
 struct ServerOptions {
   std::vector<ListenSpec> listeners;  // at least one
   std::string backend = "io_uring";   // a name of io::Loops
+  std::string backend_fallback;       // why it isn't the first choice; "" where it is
   uint32_t threads = 1;
   std::vector<int> cpus;  // thread i is pinned to cpus[i mod size]; empty: not pinned
   int backlog = 4096;     // listen(2), for each thread's listener
@@ -126,8 +127,12 @@ class Server {
   void LogTo(ConnectionLog* log) { options_.log = log; }
 
   // Starts the threads, up to the point where each has its loop, and nothing is accepted yet. With
-  // an error nothing is left running.
+  // an error nothing is left running; where it is of the backend (io::IsBackendRefused()), it may
+  // be called again after UseBackend().
   absl::Status Start();
+  // Another backend, since the one that was asked for can't run: `why`. REQUIRES: before Start(),
+  // or after one that failed.
+  void UseBackend(const std::string& backend, const std::string& why);
 
   // Accepts, from now on.
   absl::Status Serve();
@@ -156,6 +161,8 @@ class Server {
   absl::Status Wait(ServerSummary* summary);
   // Becomes readable (poll(2)) when the first thread failed, or all have ended.
   int ended_fd() const;
+  // With which backend, and what else was asked for.
+  const ServerOptions& options() const { return options_; }
 
  private:
   struct Shared;

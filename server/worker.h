@@ -1,5 +1,8 @@
 #pragma once
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -34,6 +37,12 @@ class Control {
     phase_.store(phase, std::memory_order_release);
     changed_.notify_all();
     WakeAll();
+  }
+  // Back to kWaiting, with no reports. REQUIRES: no worker runs.
+  void Reset() {
+    const std::lock_guard lock(mutex_);
+    phase_.store(Phase::kWaiting, std::memory_order_release);
+    std::fill(reports_.begin(), reports_.end(), Reported());
   }
   // Waits while the phase is kWaiting. For workers.
   void AwaitServing() {
@@ -113,8 +122,11 @@ class Worker {
     control_.SetWake(thread_, [this] { loop_.Wake(); });
     absl::Status status;
     for (const io::ListenOptions& socket : sockets) {
-      if (control_.phase() != Phase::kServing) break;
-      if (status.ok()) status = loop_.Listen(common_.listeners[socket.tag].at, socket).status();
+      if (status.ok() && control_.phase() == Phase::kServing) {
+        status = loop_.Listen(common_.listeners[socket.tag].at, socket).status();
+      } else {
+        close(socket.fd);
+      }
     }
     while (status.ok() && control_.phase() <= Phase::kServing) status = Turn();
     if (status.ok() && control_.phase() == Phase::kRetiring) status = Retire();

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
+#include "io/threads.h"
 #include "stats/proc_file.h"
 
 namespace stress {
@@ -102,8 +103,10 @@ absl::StatusOr<uint64_t> AcceptQueueReader::CountOpen(const std::set<uint16_t>& 
   });
 }
 
-AcceptQueueSeries::AcceptQueueSeries(const AcceptQueueReader& reader)
-    : reader_(reader), thread_([this] { Run(); }) {}
+absl::Status AcceptQueueSeries::Start() {
+  return io::StartThread(
+      "watching the accept queue", [this] { Run(); }, &thread_);
+}
 
 AcceptQueueSeries::~AcceptQueueSeries() { End(); }
 

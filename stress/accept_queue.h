@@ -55,11 +55,14 @@ class AcceptQueueReader {
 // Looks at a queue all the time, from a thread of its own.
 class AcceptQueueSeries {
  public:
-  // Until it goes. The reader must outlive it.
-  explicit AcceptQueueSeries(const AcceptQueueReader& reader);
+  // The reader must outlive it.
+  explicit AcceptQueueSeries(const AcceptQueueReader& reader) : reader_(reader) {}
   ~AcceptQueueSeries();
   AcceptQueueSeries(const AcceptQueueSeries&) = delete;
   AcceptQueueSeries& operator=(const AcceptQueueSeries&) = delete;
+
+  // From now until it goes. Errors: io::StartThread()'s.
+  absl::Status Start();
 
   // Looks once more, and ends. The longest that was seen; nothing: it couldn't be read.
   std::optional<uint64_t> End();

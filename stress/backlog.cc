@@ -168,7 +168,11 @@ absl::StatusOr<Seen> Fill(const BacklogOptions& options, const Waiter& waiter,
   if (!connects.ok()) return connects.status();
   const KernelWatch kernel;
   std::optional<AcceptQueueSeries> series;
-  if (reader.ok()) series.emplace(*reader);
+  if (reader.ok()) {
+    series.emplace(*reader);
+    const absl::Status started = series->Start();
+    if (!started.ok()) return started;
+  }
   connects->Run(context);
   if (!waiter.at.is_unix() && reader.ok()) row.ghosts = Ghosts(*reader, context, &*connects);
   if (series) {

@@ -84,7 +84,11 @@ absl::StatusOr<bool> Burst(const BacklogOptions& options, const Target& target, 
   if (!connects.ok()) return connects.status();
   const KernelWatch kernel;
   std::optional<AcceptQueueSeries> series;
-  if (reader) series.emplace(*reader);
+  if (reader) {
+    series.emplace(*reader);
+    const absl::Status started = series->Start();
+    if (!started.ok()) return started;
+  }
   connects->Run(context);
   const std::optional<uint64_t> held = series ? series->End() : std::nullopt;
   const Connects::Summary summary = connects->Summarize();

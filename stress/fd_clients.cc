@@ -302,13 +302,16 @@ class FdClients::Driver {
 absl::Status FdClients::Start() {
   std::promise<absl::Status> ready;
   auto opened = ready.get_future();
-  thread_.emplace([this, ready = std::move(ready)]() mutable {
-    const std::string& backend = options_.backend;
-    const bool known =
-        io::Loops::Pick(backend, [&]<class Backend>() { Run<Backend>(std::move(ready)); });
-    if (!known) ready.set_value(absl::InvalidArgumentError("no such backend: " + backend));
-  });
-  return opened.get();
+  const absl::Status started = io::StartThread(
+      "the clients",
+      [this, ready = std::move(ready)]() mutable {
+        const std::string& backend = options_.backend;
+        const bool known =
+            io::Loops::Pick(backend, [&]<class Backend>() { Run<Backend>(std::move(ready)); });
+        if (!known) ready.set_value(absl::InvalidArgumentError("no such backend: " + backend));
+      },
+      &thread_);
+  return started.ok() ? opened.get() : started;
 }
 
 template <class Backend>
@@ -362,10 +365,9 @@ absl::Status FdClients::status() const {
 }
 
 absl::Status FdClients::Stop() {
-  if (thread_) {
+  if (thread_.joinable()) {
     Post({.kind = Command::Kind::kStop});
-    thread_->join();
-    thread_.reset();
+    thread_.join();
   }
   return status();
 }

@@ -128,7 +128,7 @@ class FdClients {
 
   const FdClientOptions options_;
   std::array<stats::Histogram, kFdPhases> latencies_;  // the thread's, until Stop()
-  std::optional<std::thread> thread_;
+  std::thread thread_;
 
   mutable std::mutex mutex_;
   std::vector<Command> commands_;

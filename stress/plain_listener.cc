@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
 #include "io/sockets.h"
+#include "io/threads.h"
 
 namespace stress {
 
@@ -30,13 +31,16 @@ absl::StatusOr<std::unique_ptr<PlainListener>> PlainListener::Start(const io::En
     if (!bound.ok()) return bound.status();
     return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", io::ErrnoName(error)));
   }
-  return std::unique_ptr<PlainListener>(new PlainListener(*fd, stop_fd, *bound, accepts_per_s));
+  std::unique_ptr<PlainListener> listener(new PlainListener(*fd, stop_fd, *bound, accepts_per_s));
+  if (accepts_per_s <= 0) return listener;
+  const absl::Status started = io::StartThread(
+      "a listener that accepts", [self = listener.get()] { self->Run(); }, &listener->thread_);
+  if (!started.ok()) return started;
+  return listener;
 }
 
 PlainListener::PlainListener(int fd, int stop_fd, const io::Endpoint& at, double accepts_per_s)
-    : fd_(fd), stop_fd_(stop_fd), at_(at), accepts_per_s_(accepts_per_s) {
-  if (accepts_per_s_ > 0) thread_ = std::thread([this] { Run(); });
-}
+    : fd_(fd), stop_fd_(stop_fd), at_(at), accepts_per_s_(accepts_per_s) {}
 
 PlainListener::~PlainListener() {
   if (thread_.joinable()) {

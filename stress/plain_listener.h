@@ -17,7 +17,7 @@ namespace stress {
 class PlainListener {
  public:
   // accepts_per_s 0: none. Those that nobody waited for are not made up for later. Errors:
-  // io::OpenListener()'s.
+  // io::OpenListener()'s, and io::StartThread()'s.
   static absl::StatusOr<std::unique_ptr<PlainListener>> Start(const io::Endpoint& at, int backlog,
                                                               double accepts_per_s);
   ~PlainListener();

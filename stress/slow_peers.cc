@@ -147,8 +147,10 @@ class SlowPeers::Handler {
 absl::Status SlowPeers::Start() {
   std::promise<absl::Status> ready;
   auto opened = ready.get_future();
-  thread_.emplace([this, ready = std::move(ready)]() mutable { Run(std::move(ready)); });
-  return opened.get();
+  const absl::Status started = io::StartThread(
+      "the slow peers", [this, ready = std::move(ready)]() mutable { Run(std::move(ready)); },
+      &thread_);
+  return started.ok() ? opened.get() : started;
 }
 
 void SlowPeers::Run(std::promise<absl::Status> ready) {
@@ -163,12 +165,11 @@ void SlowPeers::Run(std::promise<absl::Status> ready) {
 }
 
 absl::Status SlowPeers::Stop() {
-  if (!thread_) return problem_;
+  if (!thread_.joinable()) return problem_;
   stop_.store(true);
   if (wake_) wake_();
   may_end_.set_value();
-  thread_->join();
-  thread_.reset();
+  thread_.join();
   return problem_;
 }
 

@@ -76,7 +76,7 @@ class SlowPeers {
   Shared shared_;
   std::atomic<bool> stop_{false};
   std::function<void()> wake_;  // the loop; set before Start() returns
-  std::optional<std::thread> thread_;
+  std::thread thread_;
   absl::Status problem_;        // the thread's, until it is joined
   std::promise<void> may_end_;  // Stop() has no more use for the loop
 };
