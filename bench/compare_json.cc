@@ -98,6 +98,8 @@ Json PlanJson(const CompareOptions& options) {
   const RoundPlan& plan = options.plan;
   return {{"transport", plan.transport},
           {"client_backend", plan.client_backend},
+          {"client_backend_fallback",
+           plan.client_backend_fallback.empty() ? Json() : Json(plan.client_backend_fallback)},
           {"warmup_s", plan.warmup_ns / 1e9},
           {"window_s", plan.window_ns / 1e9},
           {"server_cpus", plan.cpus.server},

@@ -15,8 +15,9 @@ namespace bench {
 // How rounds are played.
 struct RoundPlan {
   CpuPlan cpus;
-  std::string transport = "tcp";  // of kTransports
-  std::string client_backend;     // of the load generator, where an arm's own flags say none
+  std::string transport = "tcp";        // of kTransports
+  std::string client_backend;           // of the load generator, where an arm's own flags say none
+  std::string client_backend_fallback;  // why it isn't the first choice; "" where it is
   int64_t warmup_ns = 150'000'000;
   int64_t window_ns = 400'000'000;  // measured, for each part
   uint64_t seed = 1;                // of what the load generator draws: arrivals, sizes

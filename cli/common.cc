@@ -7,6 +7,15 @@
 #include "report/escape.h"
 
 namespace cli {
+namespace {
+
+void SayFallback(const std::string& command, const std::string& backend, const std::string& since,
+                 std::string* why) {
+  std::cerr << "ringside " << command << ": using " << backend << ", since " << since << "\n";
+  if (why != nullptr) *why = since;
+}
+
+}  // namespace
 
 int Fail(const std::string& command, const std::string& what, int exit_code) {
   std::cerr << "ringside " << command << ": " << report::PlainText(what) << "\n";
@@ -18,7 +27,7 @@ int Fail(const std::string& command, const absl::Status& status, int exit_code) 
 }
 
 int StartFailed(const absl::Status& status) {
-  return absl::IsUnimplemented(status) ? kExitSkipped : kExitFailed;
+  return io::IsBackendRefused(status) ? kExitSkipped : kExitFailed;
 }
 
 std::vector<std::string> BackendChoices() {
@@ -27,13 +36,22 @@ std::vector<std::string> BackendChoices() {
   return names;
 }
 
-absl::Status UseBackend(const std::string& command, std::string* backend) {
+absl::Status UseBackend(const std::string& command, std::string* backend, std::string* why,
+                        uint32_t loops) {
   std::string fallback;
-  *backend = io::ChooseBackend(*backend, &fallback);
-  if (!fallback.empty()) {
-    std::cerr << "ringside " << command << ": using " << *backend << ", since " << fallback << "\n";
-  }
-  return io::ProbeBackend(*backend);
+  *backend = io::ChooseBackend(*backend, &fallback, loops);
+  if (!fallback.empty()) SayFallback(command, *backend, fallback, why);
+  return io::ProbeBackend(*backend, fallback.empty() ? loops : 0);
+}
+
+bool FallBack(const std::string& command, const absl::Status& started, std::string* backend,
+              std::string* why) {
+  if (!io::IsBackendRefused(started)) return false;
+  const std::string next = io::NextBackend(*backend);
+  if (next.empty()) return false;
+  *backend = next;
+  SayFallback(command, *backend, std::string(started.message()), why);
+  return true;
 }
 
 }  // namespace cli

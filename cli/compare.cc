@@ -189,7 +189,8 @@ int Run(CompareFlags& f) {
   if (!opened.ok()) return OutputsFailed(kName, opened);
   const absl::Status available = CheckAvailable(options->arms);
   if (!available.ok()) return Fail(kName, available, kExitSkipped);
-  const absl::Status client = UseBackend(kName, &options->plan.client_backend);
+  const absl::Status client = UseBackend(kName, &options->plan.client_backend,
+                                         &options->plan.client_backend_fallback, kLoopsAtOnce);
   if (!client.ok()) return Fail(kName, client, kExitSkipped);
 
   const stats::Environment environment = stats::CollectEnvironment();

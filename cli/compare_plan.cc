@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "bench/own_server.h"
+#include "cli/common.h"
 #include "cli/load_flags.h"
 #include "cli/load_values.h"
 #include "cli/loop_flags.h"
@@ -531,7 +532,7 @@ absl::Status CheckAvailable(const std::vector<bench::Arm>& arms) {
     if (arm.ringside) words.insert(words.end(), arm.command.begin(), arm.command.end());
     for (const std::string& name : io::BackendNames()) {
       if (std::find(words.begin(), words.end(), name) == words.end()) continue;
-      const absl::Status status = io::ProbeBackend(name);
+      const absl::Status status = io::ProbeBackend(name, kLoopsAtOnce);
       if (!status.ok()) {
         return absl::UnavailableError(absl::StrCat("skipped: arm '", arm.name, "' needs ", name,
                                                    ", and ", std::string(status.message())));

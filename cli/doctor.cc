@@ -38,6 +38,7 @@ Examination Examine() {
           .environment = stats::CollectEnvironment(),
           .cpu_times = stats::ReadCpuTimes(),
           .io_uring = io::ProbeBackend("io_uring"),
+          .rings = io::AskRingMemory(),
           .io_uring_features = io::ListUringFeatures(),
           .epoll_features = io::ListEpollFeatures()};
 }

@@ -153,7 +153,9 @@ Json StealShare(const stats::CpuTimes& times) {
 }  // namespace
 
 Json DoctorJson(const Examination& found, uint64_t connections) {
-  const stats::Wanted wanted = {.connections = connections, .can_direct = CanDirect(found)};
+  const stats::Wanted wanted = {.connections = connections,
+                                .can_direct = CanDirect(found),
+                                .ring_bytes = found.rings.charged ? found.rings.loop_bytes : 0};
   const std::vector<Finding> findings = stats::Assess(found.limits, wanted);
   const Json why =
       found.io_uring.ok() ? Json(nullptr) : Text(std::string(found.io_uring.message()));

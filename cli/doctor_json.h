@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "absl/status/status.h"
+#include "io/backends.h"
 #include "io/kernel_features.h"
 #include "stats/environment.h"
 #include "stats/limits.h"
@@ -19,6 +20,7 @@ struct Examination {
   stats::Environment environment;
   stats::CpuTimes cpu_times;
   absl::Status io_uring;  // whether it runs here; if not, why
+  io::RingMemory rings;
   std::vector<io::KernelFeature> io_uring_features, epoll_features;
 };
 

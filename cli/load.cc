@@ -16,6 +16,7 @@
 #include "cli/signals.h"
 #include "cli/subcommands.h"
 #include "cli/target_guard.h"
+#include "io/backends.h"
 #include "loadgen/evidence.h"
 #include "loadgen/load_json.h"
 #include "loadgen/server_witness.h"
@@ -265,14 +266,30 @@ absl::Status WriteFiles(const Json& json, const std::vector<loadgen::LoadResult>
   return status;
 }
 
+// Gives the classes for which any backend will do another one, where `started` says that theirs
+// can't run. False: there is none.
+bool TakeOtherBackends(const LoadFlags& f, const std::vector<bool>& any_backend,
+                       const absl::Status& started, std::vector<loadgen::LoadOptions>* classes) {
+  bool taken = false;
+  for (size_t i = 0; i < classes->size(); ++i) {
+    loadgen::LoadOptions& options = (*classes)[i];
+    if (!any_backend[i] || options.loop.direct_descriptors != 0) continue;
+    if (!SetLoop(f.loop, io::NextBackend(options.backend), &options.loop).ok()) return false;
+    taken |= FallBack(kLoad, started, &options.backend, &options.backend_fallback);
+  }
+  return taken;
+}
+
 int Run(const LoadFlags& f) {
   auto plan = MakePlan(f);
   if (!plan.ok()) return Fail(kLoad, plan.status(), kExitUsage);
   Files files;
   const absl::Status opened = OpenFiles(f, &files);
   if (!opened.ok()) return OutputsFailed(kLoad, opened);
+  std::vector<bool> any_backend;
   for (loadgen::LoadOptions& options : plan->classes) {
-    const absl::Status backend = UseBackend(kLoad, &options.backend);
+    any_backend.push_back(options.backend == "auto");
+    const absl::Status backend = UseBackend(kLoad, &options.backend, &options.backend_fallback);
     if (!backend.ok()) return Fail(kLoad, backend, kExitSkipped);
     const absl::Status loop = SetLoop(f.loop, options.backend, &options.loop);
     if (!loop.ok()) return Fail(kLoad, loop, kExitUsage);
@@ -292,13 +309,17 @@ int Run(const LoadFlags& f) {
   }
   Signals signals;
   Watch watch(*plan, here, files.series);
-  loadgen::Load load(plan->classes);
-  plan->classes = load.classes();
-  const absl::Status started = load.Start();
+  auto load = std::make_unique<loadgen::Load>(plan->classes);
+  absl::Status started = load->Start();
+  while (!started.ok() && TakeOtherBackends(f, any_backend, started, &plan->classes)) {
+    load = std::make_unique<loadgen::Load>(plan->classes);
+    started = load->Start();
+  }
   if (!started.ok()) return Fail(kLoad, started, StartFailed(started));
-  const int signal = WaitForEnd(load, signals, watch);
+  plan->classes = load->classes();
+  const int signal = WaitForEnd(*load, signals, watch);
   std::vector<loadgen::LoadResult> results;
-  const absl::Status status = load.Wait(
+  const absl::Status status = load->Wait(
       &results, [&](size_t of, const loadgen::Interval& interval) { watch.Pass(of, interval); });
   const loadgen::Evidence evidence = watch.Evidence(*plan, &results);
 

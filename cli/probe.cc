@@ -197,7 +197,7 @@ int RunScan(const ProbeFlags& f, Target target, report::OutputFile& file) {
   report.options = OptionsFor(f, target);
   probe::ScanOptions& options = *report.options;
   if (!f.syn) {
-    const absl::Status backend = UseBackend(kProbe, &options.backend);
+    const absl::Status backend = UseBackend(kProbe, &options.backend, &options.backend_fallback);
     if (!backend.ok()) return Fail(kProbe, backend, kExitSkipped);
     const absl::Status allowed = AllowDescriptors(options);
     if (!allowed.ok()) return Fail(kProbe, allowed, kExitFailed);
@@ -212,7 +212,11 @@ int RunScan(const ProbeFlags& f, Target target, report::OutputFile& file) {
   int signal = 0;
   options.stop = [&] { return (signal = signals.Take()) != 0; };
   auto scan = f.syn ? probe::SynScan(options) : probe::ConnectScan(options);
-  if (!scan.ok()) return Fail(kProbe, scan.status(), kExitFailed);
+  if (f.backend == "auto" && !f.syn &&
+      FallBack(kProbe, scan.status(), &options.backend, &options.backend_fallback)) {
+    scan = probe::ConnectScan(options);
+  }
+  if (!scan.ok()) return Fail(kProbe, scan.status(), StartFailed(scan.status()));
   report.scan = *std::move(scan);
   if (report.listeners && HasUnlisted(report)) LookForListeners(query, &report);
   const int told = Tell(f, report, file);

@@ -17,6 +17,7 @@
 #include "cli/shortfalls.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
+#include "io/backends.h"
 #include "io/endpoint.h"
 #include "report/json_text.h"
 #include "report/text.h"
@@ -49,8 +50,11 @@ class ServeProcess {
 
   int Run() {
     const absl::Status started = Start();
-    if (!started.ok()) return Fail(kServe, started, StartFailed(started));
-    const auto ready = server::ReadyJson(options_, *server_);
+    if (!started.ok()) {
+      if (admin_is_ours_) RemoveAdminPath();
+      return Fail(kServe, started, StartFailed(started));
+    }
+    const auto ready = server::ReadyJson(server_->options(), *server_);
     const int told = Tell(ready, &report::ReadyText);
     WarnUnlessOk(notifier_.Ready());
     // Who waits for that line would wait for ever. (Whoever took over serves on: nobody else does.)
@@ -62,7 +66,7 @@ class ServeProcess {
     admin_.reset();
     if (admin_listener_) RemoveAdminPath();
     logger_.reset();
-    const auto json = server::SummaryJson(options_, *server_, summary);
+    const auto json = server::SummaryJson(server_->options(), *server_, summary);
     Tell(json, &report::ServeText);
     return status.ok() ? kExitOk : Fail(kServe, status, kExitFailed);
   }
@@ -96,8 +100,8 @@ class ServeProcess {
       status = Named("--takeover", takeover_->Listen(flags_.takeover));
     }
     if (status.ok() && !flags_.user.empty()) status = Named("--user", server::DropTo(flags_.user));
-    if (status.ok()) OpenLog();  // a thread
-    if (status.ok()) status = server_->Start();
+    if (status.ok()) status = OpenLog();  // a thread
+    if (status.ok()) status = StartServer();
     if (status.ok() && admin_listener_) status = StartAdmin();
     if (status.ok()) status = Succeed();
     return status;
@@ -118,8 +122,22 @@ class ServeProcess {
     return absl::OkStatus();
   }
 
-  void OpenLog() {
-    if (!flags_.log_connections) return;
+  // With another backend where any will do, and the one that was chosen can't run.
+  absl::Status StartServer() {
+    absl::Status status = server_->Start();
+    std::string backend = options_.backend, why;
+    io::LoopOptions scratch;
+    while (flags_.backend == "auto" && options_.loop.direct_accepts == 0 &&
+           SetLoop(flags_.loop, io::NextBackend(backend), &scratch).ok() &&
+           FallBack(kServe, status, &backend, &why)) {
+      server_->UseBackend(backend, why);
+      status = server_->Start();
+    }
+    return status;
+  }
+
+  absl::Status OpenLog() {
+    if (!flags_.log_connections) return absl::OkStatus();
     std::vector<std::string> names;
     for (const auto& listener : server_->listeners()) names.push_back(listener.at.ToString());
     log_ = std::make_unique<server::ConnectionLog>(
@@ -127,6 +145,7 @@ class ServeProcess {
     server_->LogTo(log_.get());
     logger_ = std::make_unique<server::ConnectionLogger>(
         *log_, [](std::string_view lines) { std::cerr << lines << std::flush; });
+    return logger_->started();
   }
 
   std::string AdminLabel() const { return absl::StrCat("metrics=", flags_.metrics); }
@@ -148,6 +167,7 @@ class ServeProcess {
     const auto fd = server::OpenAdminListener(*at);
     if (!fd.ok()) return Named("--metrics", fd.status());
     admin_listener_ = server::UniqueFd(*fd);
+    admin_is_ours_ = true;
     return absl::OkStatus();
   }
 
@@ -159,12 +179,12 @@ class ServeProcess {
         listener, {{.path = "/metrics",
                     .about = "for Prometheus",
                     .content_type = std::string(server::kPrometheusContentType),
-                    .body = [this] { return server::MetricsPage(options_, *server_); }},
+                    .body = [this] { return server::MetricsPage(server_->options(), *server_); }},
                    {.path = "/status",
                     .about = "for people",
                     .content_type = "text/plain; charset=utf-8",
                     .body = [this]() -> absl::StatusOr<std::string> {
-                      return report::StatusText(server::StatusJson(options_, *server_));
+                      return report::StatusText(server::StatusJson(server_->options(), *server_));
                     }}});
     if (!admin.ok()) return admin.status();
     admin_ = *std::move(admin);
@@ -241,7 +261,7 @@ class ServeProcess {
   }
 
   void PrintStatus() {
-    const auto status = server::StatusJson(options_, *server_);
+    const auto status = server::StatusJson(server_->options(), *server_);
     Tell(status, &report::StatusText);
   }
 
@@ -256,6 +276,7 @@ class ServeProcess {
   std::unique_ptr<server::ConnectionLogger> logger_;
   std::unique_ptr<server::Server> server_;
   server::UniqueFd admin_listener_;
+  bool admin_is_ours_ = false;  // we made it: no predecessor's
   std::unique_ptr<server::AdminServer> admin_;
 };
 
@@ -266,7 +287,7 @@ int Run(const ServeFlags& f, bool address_given, bool connections_given) {
   io::LoopOptions scratch;  // "auto" is no backend yet: what is wrong on any is told first
   const absl::Status right = SetLoop(f.loop, f.backend, &scratch);
   if (!right.ok()) return Fail(kServe, right, kExitUsage);
-  const absl::Status available = UseBackend(kServe, &options->backend);
+  const absl::Status available = UseBackend(kServe, &options->backend, &options->backend_fallback);
   if (!available.ok()) return Fail(kServe, available, kExitSkipped);
   const absl::Status loop = SetLoop(f.loop, options->backend, &options->loop);
   if (!loop.ok()) return Fail(kServe, loop, kExitUsage);

@@ -151,8 +151,11 @@ int RunExperiment(const StressFlags& f, const Experiment& experiment) {
   const absl::Status opened = OpenOutputs(name, {{"--json", f.json, &file}});
   if (!opened.ok()) return OutputsFailed(name, opened);
   std::string client_backend = f.client_backend;
-  absl::Status available = UseBackend(name, &client_backend);
-  if (available.ok() && !target->at) available = UseBackend(name, &target->backend);
+  std::string fallback;
+  absl::Status available = UseBackend(name, &client_backend, &fallback, kLoopsAtOnce);
+  if (available.ok() && !target->at) {
+    available = UseBackend(name, &target->backend, &fallback, kLoopsAtOnce);
+  }
   if (!available.ok()) return Fail(name, available, kExitSkipped);
   (void)io::AllowDescriptors(~0u);  // as many as the hard limit gives; fewer is no error here
 
@@ -163,9 +166,10 @@ int RunExperiment(const StressFlags& f, const Experiment& experiment) {
   if (absl::IsCancelled(result.status())) return ExitBySignal(std::max(SIGINT, signals.Take()));
   if (!result.ok()) {
     const bool usage = absl::IsInvalidArgument(result.status());
-    return Fail(name, result.status(), usage ? kExitUsage : kExitFailed);
+    return Fail(name, result.status(), usage ? kExitUsage : StartFailed(result.status()));
   }
-  const Json json = Complete(f, *result);
+  Json json = Complete(f, *result);
+  json["backend_fallback"] = fallback.empty() ? Json() : Json(fallback);
   const absl::Status written = file.Write(report::JsonText(json, 2) + "\n");
   if (!f.quiet && f.json != "-") Print(name, report::StressText(json, experiment.rows(json)));
   if (!written.ok()) return Fail(name, written, kExitFailed);

@@ -3,18 +3,49 @@
 #include <algorithm>
 #include <bit>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "io/loop_features.h"
 #include "io/loops.h"
+#include "io/uring_memory.h"
 
 namespace io {
+namespace {
+
+constexpr char kRefused[] = "ringside/backend-refused";  // a status' payload, empty
+
+}  // namespace
 
 std::vector<std::string> BackendNames() { return Loops::Names(); }
 
-absl::Status ProbeBackend(const std::string& name) {
+absl::Status ProbeBackend(const std::string& name, uint32_t loops) {
   absl::Status status = absl::NotFoundError("there is no such backend");
   Loops::Pick(name, [&]<class Backend>() { status = Backend::template Loop<NoHandler>::Probe(); });
+  if (status.ok() && loops != 0 && name == UringLoop<NoHandler>::kName) {
+    LoopOptions usual;
+    ShareMemory(loops, &usual);
+    status = TryRings(usual);
+  }
   return status;
+}
+
+RingMemory AskRingMemory() {
+  return {.charged = RingsAreCharged(), .loop_bytes = LockedBytes(LoopOptions())};
+}
+
+std::string NextBackend(const std::string& name) {
+  const auto names = Loops::Names();
+  const auto at = std::find(names.begin(), names.end(), name);
+  return at == names.end() || at + 1 == names.end() ? "" : *(at + 1);
+}
+
+absl::Status BackendRefused(absl::Status status) {
+  status.SetPayload(kRefused, absl::Cord());
+  return status;
+}
+
+bool IsBackendRefused(const absl::Status& status) {
+  return absl::IsUnimplemented(status) || status.GetPayload(kRefused).has_value();
 }
 
 absl::StatusOr<std::string> BackendFeatures(const std::string& name) {
@@ -92,10 +123,10 @@ absl::Status SwitchFeature(const std::string& name, bool on, LoopOptions* loop) 
   return FindConflict(switches);
 }
 
-std::string ChooseBackend(const std::string& name, std::string* why) {
+std::string ChooseBackend(const std::string& name, std::string* why, uint32_t loops) {
   if (name != "auto") return name;
   for (const std::string& candidate : Loops::Names()) {
-    const absl::Status status = ProbeBackend(candidate);
+    const absl::Status status = ProbeBackend(candidate, loops);
     if (status.ok()) return candidate;
     *why = std::string(status.message());
   }
@@ -107,6 +138,7 @@ void ShareMemory(uint32_t threads, LoopOptions* loop) {
   const auto share = [threads](uint32_t each, uint32_t full) {
     return threads <= full ? each : std::max(kLeast, std::bit_floor(each * full / threads));
   };
+  loop->loops = threads;
   const bool direct = loop->direct_accepts != 0 || loop->direct_descriptors != 0;
   loop->recv_buffers = share(loop->recv_buffers, direct ? 1 : kFull);
   loop->submission_entries = share(loop->submission_entries, kFull);

@@ -14,8 +14,23 @@ struct LoopOptions;  // io/event_loop.h
 // The backends that talk to a kernel, best first: "io_uring", "epoll".
 std::vector<std::string> BackendNames();
 
-// Whether the backend of that name runs on this machine; if not, why.
-absl::Status ProbeBackend(const std::string& name);
+// Whether the backend of that name runs on this machine; if not, why. With `loops` != 0, whether
+// so many run at once, of the usual size, in one process.
+absl::Status ProbeBackend(const std::string& name, uint32_t loops = 0);
+
+// What the loops of io_uring have of RLIMIT_MEMLOCK (io/uring_memory.h).
+struct RingMemory {
+  bool charged = false;     // this process' rings are
+  uint64_t loop_bytes = 0;  // of one of the usual size
+};
+// REQUIRES: this process has no other thread.
+RingMemory AskRingMemory();
+
+// Marks an error of a loop's Open() as one of its backend's: the kernel refuses what that one is
+// made of, or has no memory for it, so another backend may run all the same. For those who open.
+absl::Status BackendRefused(absl::Status status);
+// Whether an error is so marked, or of a feature that this kernel lacks.
+bool IsBackendRefused(const absl::Status& status);
 
 // What of the kernel that backend runs with on this machine, in words ("DEFER_TASKRUN, registered
 // ring"; "" for one that has no options); where it doesn't run, why.
@@ -45,15 +60,19 @@ std::string BackendOfSwitch(const std::string& name);
 // already, or can't be had together with what else was. REQUIRES: one of SwitchNames("auto").
 absl::Status SwitchFeature(const std::string& name, bool on, LoopOptions* loop);
 
-// "auto" becomes the first backend that runs; other names stay. `why` tells, where that is not the
-// best one, what stood against it.
-std::string ChooseBackend(const std::string& name, std::string* why);
+// "auto" becomes the first backend that a small loop runs on; other names stay. `why` tells, where
+// that is not the best one, what stood against it. Whether many large loops have the memory that
+// they need, only their Open() knows.
+std::string ChooseBackend(const std::string& name, std::string* why, uint32_t loops = 0);
+
+// The backend to try after that one; "" after the last.
+std::string NextBackend(const std::string& name);
 
 // Submission rings and receive buffers of a size that suits the number of threads: from more than
 // eight on, all of them together get what eight have, for few connections of so many threads are
 // busy at once. With direct descriptors, which are for many connections that rest, all together
-// have the receive buffers of one. The completion rings stay: by their size the kernel makes the
-// table in which it looks for what is to be cancelled.
+// have the receive buffers of one. Sets LoopOptions::loops, too. The completion rings stay: by
+// their size the kernel makes the table in which it looks for what is to be cancelled.
 void ShareMemory(uint32_t threads, LoopOptions* loop);
 
 // How many of a ring's direct descriptors the accepts of all but one listener keep armed: for

@@ -5,9 +5,8 @@
 #include <bit>
 #include <cerrno>
 
-#include "absl/strings/str_cat.h"
-#include "io/errors.h"
 #include "io/uring_abi.h"
+#include "io/uring_memory.h"
 
 namespace io {
 namespace {
@@ -25,8 +24,8 @@ BufferRing::~BufferRing() {
   if (data_ != nullptr) munmap(data_, static_cast<size_t>(count_) * bytes_);
 }
 
-absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes,
-                              Filled filled) {
+int BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes,
+                     Filled filled) {
   group_ = group;
   count_ = std::min(count, kCountMax);
   bytes_ = bytes;
@@ -34,22 +33,15 @@ absl::Status BufferRing::Open(io_uring* ring, uint16_t group, uint32_t count, ui
   mask_ = static_cast<int>(entries_ - 1);
   ring_ = static_cast<io_uring_buf_ring*>(Map(entries_ * sizeof(io_uring_buf)));
   data_ = static_cast<std::byte*>(Map(static_cast<size_t>(count_) * bytes_));
-  if (ring_ == nullptr || data_ == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no memory for ", count_, " receive buffers of ", bytes_,
-                     " bytes: ", ErrnoName(errno), "; use fewer or smaller ones"));
-  }
+  if (!mapped()) return errno;
   incremental_ = filled == Filled::kIncrementally;
-  if (const int error = Register(ring)) {
-    return absl::UnimplementedError(absl::StrCat(
-        "this kernel refuses a provided buffer ring: ", ErrnoName(error), "; Linux 6.0 is needed"));
-  }
+  if (const int error = Register(ring)) return error;
   states_.resize(count_);
   idle_.reserve(count_);
   lend_max_ = std::max(count_ / 8, std::min(64u, count_ - std::max(1u, count_ / 4)));
   Begin();
   clean_ = idle_.size();
-  return absl::OkStatus();
+  return 0;
 }
 
 // Returns 0, or an errno.
@@ -59,8 +51,8 @@ int BufferRing::Register(io_uring* ring) {
   registration.ring_entries = entries_;
   registration.bgid = group_;
   if (incremental_) SetBufferRingFlags(registration, kBufferRingIncremental);
-  const int result = io_uring_register_buf_ring(ring, &registration, 0);
-  if (result < 0) return -result;
+  if (const int error = RegisterBufferRing(ring, &registration)) return error;
+  registered_ = true;
   io_uring_buf_ring_init(ring_);
   return 0;
 }
@@ -80,12 +72,16 @@ void BufferRing::Begin() {
 
 int BufferRing::Restart(io_uring* ring) {
   io_uring_unregister_buf_ring(ring, group_);
+  registered_ = false;
   if (const int error = Register(ring)) return error;
   Begin();
   return 0;
 }
 
-void BufferRing::Close(io_uring* ring) { io_uring_unregister_buf_ring(ring, group_); }
+void BufferRing::Close(io_uring* ring) {
+  if (registered_) io_uring_unregister_buf_ring(ring, group_);
+  registered_ = false;
+}
 
 void BufferRing::Fill() {
   while (in_ring_ < target_ && !idle_.empty()) {

@@ -7,8 +7,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/status/status.h"
-
 namespace io {
 
 // The receive buffers of one ring (io_uring_register_buf_ring(3), Linux 5.19).
@@ -38,16 +36,17 @@ class BufferRing {
 
   enum class Filled { kAtOnce, kIncrementally };
 
-  // Maps `count` buffers of `bytes` each and registers them as buffer group `group`. Errors: no
-  // memory, or a kernel without.
-  absl::Status Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes,
-                    Filled filled = Filled::kAtOnce);
+  // Maps `count` buffers of `bytes` each and registers them as buffer group `group`. Returns 0, or
+  // an errno: of mmap(2) where mapped() says no, else of the registration.
+  int Open(io_uring* ring, uint16_t group, uint32_t count, uint32_t bytes,
+           Filled filled = Filled::kAtOnce);
+  bool mapped() const { return ring_ != nullptr && data_ != nullptr; }
   void Close(io_uring* ring);
   // Begins anew, with all buffers, where it can't be known any more which of them the kernel took.
   // REQUIRES: no receive is in the kernel, and lent() is 0. Returns 0, or an errno: then it is
   // closed for good.
   int Restart(io_uring* ring);
-  bool open() const { return ring_ != nullptr; }
+  bool open() const { return registered_; }
   uint16_t group() const { return group_; }
 
   std::byte* buffer(uint16_t id) { return data_ + static_cast<size_t>(id) * bytes_; }
@@ -138,6 +137,7 @@ class BufferRing {
   void Release();
 
   bool incremental_ = false;
+  bool registered_ = false;
   uint16_t last_ = 0;
   std::vector<State> states_;
   io_uring_buf_ring* ring_ = nullptr;

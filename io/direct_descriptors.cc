@@ -8,8 +8,10 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "io/backends.h"
 #include "io/errors.h"
 #include "io/uring_abi.h"
+#include "io/uring_memory.h"
 
 namespace io {
 namespace {
@@ -20,14 +22,15 @@ constexpr linger kReset = {.l_onoff = 1, .l_linger = 0};
 bool KernelHasSocketCommands() {
   static const bool has = [] {
     io_uring ring;
-    if (io_uring_queue_init(2, &ring, 0) != 0) return false;
+    io_uring_params params = {};
+    if (MakeRing(2, &ring, &params) != 0) return false;
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     PrepareResetOnClose(io_uring_get_sqe(&ring), fd);
     io_uring_cqe* cqe = nullptr;
     __kernel_timespec second = {.tv_sec = 1, .tv_nsec = 0};
     io_uring_submit_and_wait_timeout(&ring, &cqe, 1, &second, nullptr);
     const bool works = cqe != nullptr && cqe->res == 0;
-    io_uring_queue_exit(&ring);
+    ReleaseRing(&ring);
     if (fd >= 0) close(fd);
     return works;
   }();
@@ -56,8 +59,11 @@ absl::Status TableError(uint32_t count, int error) {
           " at most, use more threads, each of which has a table, or raise ulimit -n"));
     }
     case ENOMEM:
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "no memory for ", count, " direct descriptors: ", ErrnoName(error), "; ask for fewer"));
+      return BackendRefused(absl::ResourceExhaustedError(absl::StrCat(
+          "no memory for ", count, " direct descriptors: ", ErrnoName(error), "; ask for fewer")));
+    case EPERM:
+    case EACCES:
+      return UringRefused("io_uring_register of direct descriptors", error, {});
     case EINVAL:
       return absl::UnimplementedError(absl::StrCat(
           "this kernel can't make a table of ", count, " direct descriptors: ", ErrnoName(error),

@@ -16,6 +16,7 @@
 #include <memory>
 
 #include "io/uring_abi.h"
+#include "io/uring_memory.h"
 #include "io/uring_setup.h"
 
 namespace io {
@@ -37,10 +38,10 @@ class Ring {
  public:
   explicit Ring(unsigned flags = 0) {
     params_.flags = flags;
-    made_ = io_uring_queue_init_params(4, &ring_, &params_) == 0;
+    made_ = MakeRing(4, &ring_, &params_) == 0;
   }
   ~Ring() {
-    if (made_) io_uring_queue_exit(&ring_);
+    if (made_) ReleaseRing(&ring_);
   }
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;

@@ -28,6 +28,7 @@
 #include "io/slot_table.h"
 #include "io/sockets.h"
 #include "io/uring_abi.h"
+#include "io/uring_memory.h"
 #include "io/uring_setup.h"
 #include "io/waker.h"
 
@@ -68,7 +69,7 @@ class UringLoop {
     buffers_.Close(&ring_);
     if (whole_buffers_.open()) whole_buffers_.Close(&ring_);
     if (datagram_buffers_.open()) datagram_buffers_.Close(&ring_);
-    io_uring_queue_exit(&ring_);
+    ReleaseRing(&ring_);
   }
 
   absl::Status Open() {
@@ -90,6 +91,7 @@ class UringLoop {
     incremental_ = options_.features.Uses(Feature::kIncrementalBuffers);
     bundles_ = options_.features.Uses(Feature::kBundles);
     status = OpenBuffers();
+    if (status.ok() && options_.datagrams) status = OpenDatagramBuffers();
     if (!status.ok()) return status;
     refused_.reserve(options_.direct_accepts);
     if (options_.direct_descriptors != 0 || options_.direct_accepts != 0) {
@@ -523,11 +525,21 @@ class UringLoop {
 
   absl::Status OpenBuffers() {
     const auto open = [this](BufferRing& buffers, uint16_t group, BufferRing::Filled filled) {
-      return buffers.Open(&ring_, group, options_.recv_buffers, options_.recv_buffer_bytes, filled);
+      return OpenBufferRing(&buffers, group, options_.recv_buffers, options_.recv_buffer_bytes,
+                            filled);
     };
     if (!incremental_) return open(buffers_, 0, BufferRing::Filled::kAtOnce);
     const absl::Status opened = open(buffers_, 0, BufferRing::Filled::kIncrementally);
     return opened.ok() ? open(whole_buffers_, 2, BufferRing::Filled::kAtOnce) : opened;
+  }
+  absl::Status OpenBufferRing(BufferRing* buffers, uint16_t group, uint32_t count, uint32_t bytes,
+                              BufferRing::Filled filled = BufferRing::Filled::kAtOnce) {
+    const int error = buffers->Open(&ring_, group, count, bytes, filled);
+    if (error == 0) return absl::OkStatus();
+    if (buffers->mapped()) return UringRefused("io_uring_register", error, options_);
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for ", count, " receive buffers of ", bytes,
+                     " bytes: ", ErrnoName(error), "; use fewer or smaller ones"));
   }
 
   // A message needs a whole buffer, and recvmsg(2) too: the kernel mistakes the rest of one.
@@ -1103,7 +1115,7 @@ class UringLoop {
         sizeof(io_uring_recvmsg_out) + sizeof(sockaddr_un) + kControlBytes;
     const uint32_t count = std::min(options_.recv_buffers, kDatagramBuffers);
     const uint32_t bytes = (options_.recv_buffer_bytes + kFrameBytes + 63) / 64 * 64;  // aligned
-    return datagram_buffers_.Open(&ring_, 1, count, bytes);
+    return OpenBufferRing(&datagram_buffers_, 1, count, bytes);
   }
 
   // A plain send with an address spares the kernel a copy of the header. Kernels that have the byte

@@ -1,84 +1,33 @@
 #include "io/uring_setup.h"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <fstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "io/buffer_ring.h"
-#include "io/errors.h"
 #include "io/uring_abi.h"
+#include "io/uring_memory.h"
 
 namespace io {
 namespace {
-
-std::string KernelRelease() {
-  utsname name = {};
-  uname(&name);
-  return name.release;
-}
-
-int ReadSysctl(const char* path) {
-  std::ifstream file(path);
-  int value = -1;
-  file >> value;
-  return value;
-}
-
-absl::Status RefusedStatus(int error) {
-  switch (error) {
-    case ENOSYS:
-      return absl::UnimplementedError(absl::StrCat(
-          "this kernel (", KernelRelease(), ") has no io_uring, or a seccomp filter hides it: ",
-          ErrnoName(error), "; run Linux 6.0 or newer, or outside of the container's filter"));
-    case EPERM: {
-      const int disabled = ReadSysctl("/proc/sys/kernel/io_uring_disabled");
-      if (disabled > 0) {
-        return absl::PermissionDeniedError(
-            absl::StrCat("io_uring is switched off: kernel.io_uring_disabled is ", disabled,
-                         "; allow it with: sysctl kernel.io_uring_disabled=0"));
-      }
-      return absl::PermissionDeniedError(
-          absl::StrCat("io_uring_setup is refused, most likely by a seccomp filter, as container "
-                       "runtimes have it: ",
-                       ErrnoName(error), "; run with a profile that allows io_uring"));
-    }
-    case ENOMEM: {
-      rlimit limit = {};
-      getrlimit(RLIMIT_MEMLOCK, &limit);
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "no memory for the smallest ring: ", ErrnoName(error), "; RLIMIT_MEMLOCK is ",
-          limit.rlim_cur / 1024, " KiB, raise it with: ulimit -l 8192"));
-    }
-    case EMFILE:
-    case ENFILE:
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "no file descriptor is left for a ring: ", ErrnoName(error), "; raise ulimit -n"));
-    case EINVAL:
-      return absl::UnimplementedError(absl::StrCat("this kernel's io_uring (", KernelRelease(),
-                                                   ") is too old; Linux 6.0 is needed"));
-    default:
-      return absl::InternalError(absl::StrCat("io_uring_setup: ", ErrnoName(error)));
-  }
-}
 
 // One try at a ring. Returns 0 or an errno.
 int TryRing(unsigned flags, unsigned submissions, unsigned completions, io_uring* ring) {
   io_uring_params params = {};
   params.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL;
   params.cq_entries = completions;
-  return -io_uring_queue_init_params(submissions, ring, &params);
+  return MakeRing(submissions, ring, &params);
 }
 
 // Receives once by a multishot receive into a provided buffer, over a socket pair. `total` != 0
@@ -87,7 +36,7 @@ int TryMultishotReceive(io_uring* ring, uint32_t total) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return errno;
   BufferRing buffers;
-  int error = buffers.Open(ring, 0, 2, 4096).ok() ? 0 : EINVAL;
+  int error = buffers.Open(ring, 0, 2, 4096);
   if (error == 0) {
     [[maybe_unused]] const ssize_t written = write(pair[1], "r", 1);
     io_uring_sqe* sqe = io_uring_get_sqe(ring);
@@ -113,16 +62,19 @@ int TryMultishotReceive(io_uring* ring, uint32_t total) {
   return error;
 }
 
-// A property of the kernel, so asked once a process.
+// A property of the kernel, so asked once a process; where there was no memory to ask, again.
 bool KernelHasReceiveTotal() {
-  static const bool has = [] {
-    io_uring ring;
-    if (TryRing(0, 4, 8, &ring) != 0) return false;
-    const bool works = TryMultishotReceive(&ring, 4096) == 0;
-    io_uring_queue_exit(&ring);
-    return works;
-  }();
-  return has;
+  enum : int { kUnknown, kHas, kLacks };
+  static std::atomic<int> known{kUnknown};
+  if (known.load() != kUnknown) return known.load() == kHas;
+  io_uring ring;
+  int error = TryRing(0, 4, 8, &ring);
+  if (error == 0) {
+    error = TryMultishotReceive(&ring, 4096);
+    ReleaseRing(&ring);
+  }
+  if (error == 0 || error == EINVAL) known.store(error == 0 ? kHas : kLacks);
+  return error == 0;
 }
 
 }  // namespace
@@ -141,7 +93,10 @@ std::string UringFeatures::ToString() const {
   return absl::StrJoin(have, ", ");
 }
 
-absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures* features) {
+namespace {
+
+// OpenRing(), with an errno.
+int TryOpenRing(const LoopOptions& options, io_uring* ring, UringFeatures* features) {
   const FeatureSwitches& wanted = options.features;
   *features = {};
   features->multishot_receive = wanted.Uses(Feature::kMultishotReceive);
@@ -173,11 +128,20 @@ absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures*
       features->sqpoll = flags & IORING_SETUP_SQPOLL;
       features->registered_ring =
           wanted.Uses(Feature::kRegisteredRing) && io_uring_register_ring_fd(ring) == 1;
-      return absl::OkStatus();
+      return 0;
     }
     if (error != EINVAL) break;
   }
-  return RefusedStatus(error);
+  return error;
+}
+
+constexpr LoopOptions kSmall = {.submission_entries = 8, .completion_entries = 16};
+
+}  // namespace
+
+absl::Status OpenRing(const LoopOptions& options, io_uring* ring, UringFeatures* features) {
+  const int error = TryOpenRing(options, ring, features);
+  return error == 0 ? absl::OkStatus() : UringRefused("io_uring_setup", error, options);
 }
 
 int EnterWithMinimum(io_uring* ring, unsigned wait, __kernel_timespec* timeout,
@@ -204,21 +168,18 @@ int EnterWithMinimum(io_uring* ring, unsigned wait, __kernel_timespec* timeout,
 absl::Status ProbeUring() {
   io_uring ring;
   UringFeatures features;
-  absl::Status opened =
-      OpenRing({.submission_entries = 8, .completion_entries = 16}, &ring, &features);
-  if (!opened.ok()) return opened;
+  const int opened = TryOpenRing(kSmall, &ring, &features);
+  if (opened != 0) return UringRefused("io_uring_setup", opened, {});  // what a real one needs
   const int error = TryMultishotReceive(&ring, 0);
-  io_uring_queue_exit(&ring);
-  return error == 0 ? absl::OkStatus() : RefusedStatus(error);
+  ReleaseRing(&ring);
+  return error == 0 ? absl::OkStatus() : UringRefused("io_uring_register", error, {});
 }
 
 UringFeatures ProbeUringFeatures() {
   io_uring ring;
   UringFeatures features;
-  const absl::Status opened =
-      OpenRing({.submission_entries = 8, .completion_entries = 16}, &ring, &features);
-  if (!opened.ok()) return {};
-  io_uring_queue_exit(&ring);
+  if (TryOpenRing(kSmall, &ring, &features) != 0) return {};
+  ReleaseRing(&ring);
   return features;
 }
 

@@ -47,6 +47,7 @@ struct LoadOptions {
   std::string name;  // of the class, where there are several
   io::Endpoint at;
   std::string backend = "io_uring";  // a name of io::Loops
+  std::string backend_fallback;      // why it isn't the first choice; "" where it is
   Workload workload = Workload::kRequestReply;
   std::string service = "echo";  // a name of services::All: how requests look, and replies
   TextOptions text;              // of kTextService

@@ -209,6 +209,8 @@ Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVe
       {"accusations", Accusations(verdict)},
       {"address", options.at.ToString()},
       {"backend", options.backend},
+      {"backend_fallback",
+       options.backend_fallback.empty() ? Json() : Json(options.backend_fallback)},
       {"service", options.service},
       {"workload", std::string(loadgen::Name(options.workload))},
       {"threads", options.threads},

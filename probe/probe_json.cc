@@ -141,6 +141,8 @@ void AddScan(const Report& report, Json* json) {
   const ScanOptions& options = *report.options;
   (*json)["method"] = report.half_open ? "syn" : "connect";
   (*json)["backend"] = report.half_open ? Json() : Json(options.backend);
+  (*json)["backend_fallback"] =
+      options.backend_fallback.empty() ? Json() : Json(options.backend_fallback);
   (*json)["in_flight"] = options.in_flight;
   (*json)["timeout_s"] = static_cast<double>(options.timeout_ns) / 1e9;
   (*json)["retries"] = options.retries;

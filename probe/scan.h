@@ -27,10 +27,11 @@ struct PortResult {
 };
 
 struct ScanOptions {
-  io::Endpoint at;              // its port is ignored; no wildcard
-  std::vector<uint16_t> ports;  // each once, none 0
-  std::string backend;          // of the event loop: io/backends.h. Half-open probes have none.
-  uint32_t in_flight = 256;     // ports that are waited for at once
+  io::Endpoint at;               // its port is ignored; no wildcard
+  std::vector<uint16_t> ports;   // each once, none 0
+  std::string backend;           // of the event loop: io/backends.h. Half-open probes have none.
+  std::string backend_fallback;  // why it isn't the first choice; "" where it is
+  uint32_t in_flight = 256;      // ports that are waited for at once
   int64_t timeout_ns = 1'000'000'000;
   double rate = 0;       // ports asked a second; 0: as in_flight allows
   uint32_t retries = 0;  // how often to ask a silent port again (half-open only: connect(2) does)

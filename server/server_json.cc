@@ -28,6 +28,10 @@ Json ListenersJson(const Server& server) {
   return listeners;
 }
 
+Json Fallback(const ServerOptions& options) {
+  return options.backend_fallback.empty() ? Json() : Json(options.backend_fallback);
+}
+
 Json ReportJson(const ServerOptions& options, const Server& server, const ServerSummary& summary,
                 const char* event) {
   const io::Counters& io = summary.io;
@@ -47,6 +51,7 @@ Json ReportJson(const ServerOptions& options, const Server& server, const Server
           {"version", RINGSIDE_VERSION},
           {"address", first.at.ToString()},
           {"backend", options.backend},
+          {"backend_fallback", Fallback(options)},
           {"features", summary.features},
           {"service", first.service},
           {"threads", options.threads},
@@ -111,11 +116,17 @@ Json ConnectionJson(const stats::SocketInfo& socket) {
 
 Json ReadyJson(const ServerOptions& options, const Server& server) {
   const OpenedListener& first = server.listeners().front();
-  return {{"schema", "ringside.serve/1"},       {"event", "ready"},
-          {"address", first.at.ToString()},     {"port", first.at.port()},
-          {"backend", options.backend},         {"service", first.service},
-          {"listeners", ListenersJson(server)}, {"threads", options.threads},
-          {"backlog", options.backlog},         {"pid", getpid()}};
+  return {{"schema", "ringside.serve/1"},
+          {"event", "ready"},
+          {"address", first.at.ToString()},
+          {"port", first.at.port()},
+          {"backend", options.backend},
+          {"backend_fallback", Fallback(options)},
+          {"service", first.service},
+          {"listeners", ListenersJson(server)},
+          {"threads", options.threads},
+          {"backlog", options.backlog},
+          {"pid", getpid()}};
 }
 
 Json SummaryJson(const ServerOptions& options, const Server& server, const ServerSummary& summary) {

@@ -206,6 +206,22 @@ Finding Threads(const MachineLimits& limits, const Wanted& wanted) {
       "ulimit -u, kernel.threads-max and kernel.pid_max");
 }
 
+// Locked memory: io_uring's rings, of both ends, which are one user's here.
+Finding LockedMemory(const MachineLimits& limits, const Wanted& wanted) {
+  const uint64_t needs = wanted.ends * wanted.threads * wanted.ring_bytes;
+  Finding finding = Make("RLIMIT_MEMLOCK", limits.memlock.soft, needs);
+  if (!FallsShort(finding)) return finding;
+  const uint64_t kib = (needs + 1023) / 1024;
+  return Say(finding, wanted.direct ? Severity::kStops : Severity::kFlag,
+             absl::StrCat("io_uring's rings of both ends need ", kib,
+                          " KiB of locked memory, and RLIMIT_MEMLOCK allows all processes of this "
+                          "user ",
+                          *finding.has / 1024, " KiB"),
+             absl::StrCat("ulimit -l ", kib, ", LimitMEMLOCK=", kib,
+                          "K in the unit, or --ulimit memlock=", needs, " of the container",
+                          wanted.direct ? "" : "; or use --backend epoll"));
+}
+
 Finding Loopback(const MachineLimits& limits) {
   const Known up = limits.loopback_up ? Known(*limits.loopback_up ? 1 : 0) : std::nullopt;
   Finding finding = Make("loopback", up, 1);
@@ -289,6 +305,7 @@ std::vector<Finding> Assess(const MachineLimits& limits, const Wanted& wanted) {
                                    Memory(limits, wanted),
                                    Threads(limits, wanted),
                                    PortFinding(limits, wanted)};
+  if (wanted.ring_bytes > 0) findings.push_back(LockedMemory(limits, wanted));
   if (wanted.backlog > 0) {
     findings.push_back(BacklogFinding(limits, wanted));
     findings.push_back(SynBacklog(limits, wanted));

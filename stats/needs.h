@@ -19,6 +19,8 @@ struct Wanted {
   uint64_t sources = 1;     // addresses to connect from
   bool direct = false;      // connections take io_uring's direct descriptors, a table a thread
   bool can_direct = true;   // they could: io_uring runs here, and has what they need
+  // What a thread's ring takes of RLIMIT_MEMLOCK, in bytes; 0: nothing is charged to it here.
+  uint64_t ring_bytes = 0;
 };
 
 enum class Severity {

@@ -18,7 +18,7 @@ void BufferRingRecycle(benchmark::State& state) {
   if (io_uring_queue_init(8, &ring, 0) != 0) return state.SkipWithError("no io_uring here");
   {
     io::BufferRing buffers;
-    if (!buffers.Open(&ring, 0, 256, 65536).ok()) return state.SkipWithError("no buffer ring here");
+    if (buffers.Open(&ring, 0, 256, 65536) != 0) return state.SkipWithError("no buffer ring here");
     uint16_t id = 0;
     for (auto _ : state) {
       buffers.OnLent();

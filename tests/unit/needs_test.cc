@@ -53,6 +53,22 @@ TEST(Needs, NothingStopsARoomyMachine) {
   }
 }
 
+// Locked memory matters where rings are charged to it: epoll does without, a ring doesn't.
+TEST(Needs, RingsNeedLockedMemory) {
+  MachineLimits limits = Roomy();
+  limits.memlock = {64 << 10, 64 << 10};
+  Wanted wanted = {.threads = 4, .ring_bytes = 216 << 10};
+  const Finding finding = Of(limits, wanted, "RLIMIT_MEMLOCK");
+  EXPECT_EQ(finding.severity, Severity::kFlag);
+  EXPECT_EQ(finding.needs, 2u * 4 * (216 << 10));
+  EXPECT_TRUE(Says(finding.text, "1728 KiB") && Says(finding.text, "64 KiB")) << finding.text;
+  EXPECT_TRUE(Says(finding.mend, "ulimit -l 1728")) << finding.mend;
+  wanted.direct = true;
+  EXPECT_EQ(Of(limits, wanted, "RLIMIT_MEMLOCK").severity, Severity::kStops);
+  limits.memlock.soft = 8 << 20;
+  EXPECT_EQ(Of(limits, wanted, "RLIMIT_MEMLOCK").severity, Severity::kOk);
+}
+
 // What can't be read is unknown: it neither fits nor stops, and no command is made up.
 TEST(Needs, WhatIsUnknownIsSaidToBe) {
   for (const Finding& finding : Assess({}, {.connections = 1'000'000})) {
