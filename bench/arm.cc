@@ -216,7 +216,7 @@ absl::StatusOr<RunningServer> StartServer(const Arm& arm, const std::string& tra
     word = absl::StrReplaceAll(
         word, {{"{port}", absl::StrCat(place.port)}, {"{address}", place.address()}});
   }
-  auto process = Process::Start(argv, cpus);
+  auto process = Process::Start(argv, cpus, /*nofile=*/0, Process::kSomeBytes);
   if (!process.ok()) return process.status();
   const absl::Status ready = AwaitForeign(arm, place, &*process, interrupt_fd);
   if (!ready.ok()) return ready;

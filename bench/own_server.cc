@@ -47,7 +47,7 @@ absl::Status ServerFailed(const std::string& who, const char* what, const Proces
 absl::StatusOr<OwnServer> StartOwnServer(const std::vector<std::string>& command,
                                          const std::string& who, const std::vector<int>& cpus,
                                          int interrupt_fd, uint64_t nofile) {
-  auto process = Process::Start(command, cpus, nofile);
+  auto process = Process::Start(command, cpus, nofile, Process::kSomeBytes);
   if (!process.ok()) return process.status();
   OwnServer server{*std::move(process), who, {}};
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::nanoseconds(kServerReadyNs);

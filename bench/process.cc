@@ -5,83 +5,74 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bench/supervisor.h"
 
 namespace bench {
 namespace {
 
-// Why a child never became the program: what setrlimit(2), or else execvp(3), said.
-struct Failure {
-  int error = 0;
-  bool of_limit = false;
-};
-
-// In the child, between fork and exec: only async-signal-safe calls.
-[[noreturn]] void BecomeProgram(char* const* argv, const cpu_set_t* cpus, uint64_t nofile, int out,
-                                int err, int failed, pid_t parent) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(127);  // the parent died before the line above
-  setpgid(0, 0);                        // Ctrl-C is for the parent, which ends us in order
-  for (const int key : {SIGINT, SIGTERM, SIGQUIT}) {  // one that came before: ignoring discards it
-    signal(key, SIG_IGN);
-    signal(key, SIG_DFL);
-  }
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  signal(SIGPIPE, SIG_DFL);
-  if (cpus != nullptr) sched_setaffinity(0, sizeof(*cpus), cpus);
-  const int nothing = open("/dev/null", O_RDONLY);
-  dup2(nothing, STDIN_FILENO);
-  dup2(out, STDOUT_FILENO);
-  dup2(err, STDERR_FILENO);
-  const rlimit descriptors = {.rlim_cur = nofile, .rlim_max = nofile};
-  Failure failure;
-  if (nofile != 0 && setrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
-    failure.of_limit = true;
-  } else {
-    execvp(argv[0], argv);
-  }
-  failure.error = errno;
-  [[maybe_unused]] const ssize_t n = write(failed, &failure, sizeof(failure));
-  _exit(127);
-}
-
-std::string ReadAll(int fd) {
+// The bytes of a file from `from` to `to`, or to its end.
+std::string ReadPart(int fd, uint64_t from, uint64_t to = UINT64_MAX) {
   std::string text;
   char part[4096];
-  for (off_t at = 0;; at = static_cast<off_t>(text.size())) {
-    const ssize_t n = pread(fd, part, sizeof(part), at);
-    if (n <= 0) return text;
+  while (from < to) {
+    const ssize_t n =
+        pread(fd, part, std::min<uint64_t>(sizeof(part), to - from), static_cast<off_t>(from));
+    if (n <= 0) break;
     text.append(part, static_cast<size_t>(n));
+    from += static_cast<uint64_t>(n);
   }
+  return text;
 }
 
-int64_t Nanos(const timeval& time) {
-  return int64_t{time.tv_sec} * 1'000'000'000 + int64_t{time.tv_usec} * 1'000;
+// What a file has; where it has more than twice `bytes`, its first and its last so many.
+std::string ReadKept(int fd, uint64_t bytes) {
+  struct stat file = {};
+  if (fstat(fd, &file) != 0) return "";
+  const auto size = static_cast<uint64_t>(file.st_size);
+  if (bytes > size || size - bytes <= bytes) return ReadPart(fd, 0);
+  return absl::StrCat(ReadPart(fd, 0, bytes), "\n[", size - 2 * bytes, " bytes left out]\n",
+                      ReadPart(fd, size - bytes));
+}
+
+// Whether a whole one came; not where the other end closed before.
+template <class Word>
+bool ReadWord(int fd, Word* word) {
+  ssize_t n;
+  do {
+    n = read(fd, word, sizeof(*word));
+  } while (n < 0 && errno == EINTR);
+  return n == sizeof(*word);
 }
 
 }  // namespace
 
 absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
-                                       const std::vector<int>& cpus, uint64_t nofile) {
+                                       const std::vector<int>& cpus, uint64_t nofile,
+                                       uint64_t bytes_kept) {
   Process process;
+  process.bytes_kept_ = bytes_kept;
   process.out_ = memfd_create("stdout", MFD_CLOEXEC);
   process.err_ = memfd_create("stderr", MFD_CLOEXEC);
-  int failed[2];
-  if (process.out_ < 0 || process.err_ < 0 || pipe2(failed, O_CLOEXEC) != 0) {
+  int failed[2] = {-1, -1}, told[2] = {-1, -1};
+  if (process.out_ < 0 || process.err_ < 0 || pipe2(failed, O_CLOEXEC) != 0 ||
+      pipe2(told, O_CLOEXEC) != 0) {
+    const int error = errno;
+    for (const int fd : failed) {
+      if (fd >= 0) close(fd);
+    }
     return absl::ResourceExhaustedError(
-        absl::StrCat("no descriptor for a process: ", strerror(errno)));
+        absl::StrCat("no descriptor for a process: ", strerror(error)));
   }
   std::vector<char*> words;
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
@@ -89,24 +80,35 @@ absl::StatusOr<Process> Process::Start(const std::vector<std::string>& argv,
   cpu_set_t set;
   CPU_ZERO(&set);
   for (int cpu : cpus) CPU_SET(cpu, &set);
+  const Program program = {.argv = words.data(),
+                           .cpus = cpus.empty() ? nullptr : &set,
+                           .nofile = nofile,
+                           .out = process.out_,
+                           .err = process.err_,
+                           .bytes_kept = bytes_kept,
+                           .failed = failed[1]};
   const pid_t parent = getpid();
-  process.pid_ = fork();
-  const int error = errno;
-  if (process.pid_ == 0) {
-    BecomeProgram(words.data(), cpus.empty() ? nullptr : &set, nofile, process.out_, process.err_,
-                  failed[1], parent);
-  }
+  process.supervisor_ = fork();
+  if (process.supervisor_ == 0) Supervise(program, told[1], parent);
+  const int fork_error = errno;
   close(failed[1]);
-  if (process.pid_ < 0) {
-    close(failed[0]);
+  close(told[1]);
+  process.told_ = told[0];
+  ProgramStart start;
+  ProgramFailure failure;
+  const bool started = process.supervisor_ > 0 && ReadWord(told[0], &start) && start.pid > 0;
+  if (started) {
+    process.pid_ = start.pid;
+    process.pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, start.pid, 0));
+  }
+  const bool no_exec = ReadWord(failed[0], &failure);
+  close(failed[0]);
+  if (!started) {
+    const int error = process.supervisor_ < 0 ? fork_error : start.error;
     return absl::ResourceExhaustedError(
         absl::StrCat("no process can be started for ", argv[0], ": ", strerror(error),
                      "; see: ulimit -u, and the control group's pids.max"));
   }
-  process.pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, process.pid_, 0));
-  Failure failure;
-  const bool no_exec = read(failed[0], &failure, sizeof(failure)) == sizeof(failure);
-  close(failed[0]);
   if (no_exec && failure.of_limit) {
     return absl::InvalidArgumentError(absl::StrCat("RLIMIT_NOFILE can't be ", nofile, " for ",
                                                    argv[0], ": ", strerror(failure.error)));
@@ -122,10 +124,13 @@ Process::Process(Process&& other) noexcept { *this = std::move(other); }
 Process& Process::operator=(Process&& other) noexcept {
   if (this == &other) return *this;
   Release();
+  supervisor_ = std::exchange(other.supervisor_, -1);
   pid_ = std::exchange(other.pid_, -1);
   pidfd_ = std::exchange(other.pidfd_, -1);
   out_ = std::exchange(other.out_, -1);
   err_ = std::exchange(other.err_, -1);
+  told_ = std::exchange(other.told_, -1);
+  bytes_kept_ = other.bytes_kept_;
   exit_code_ = other.exit_code_;
   cpu_ns_ = other.cpu_ns_;
   peak_bytes_ = other.peak_bytes_;
@@ -136,39 +141,45 @@ Process& Process::operator=(Process&& other) noexcept {
 Process::~Process() { Release(); }
 
 void Process::Release() {
-  if (pid_ > 0 && !ended_) {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
+  if (supervisor_ > 0 && !ended_) {
+    kill(supervisor_, SIGTERM);
+    AwaitSupervisor();
   }
-  for (int fd : {pidfd_, out_, err_}) {
+  for (int fd : {pidfd_, out_, err_, told_}) {
     if (fd >= 0) close(fd);
   }
-  pid_ = pidfd_ = out_ = err_ = -1;
+  supervisor_ = pid_ = pidfd_ = out_ = err_ = told_ = -1;
 }
 
-std::string Process::Output() const { return ReadAll(out_); }
+void Process::AwaitSupervisor() const {
+  while (waitpid(supervisor_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
 
-std::string Process::Errors() const { return ReadAll(err_); }
+std::string Process::Output() const { return ReadKept(out_, bytes_kept_); }
+
+std::string Process::Errors() const { return ReadKept(err_, bytes_kept_); }
 
 void Process::Signal(int signal) const {
-  if (!ended_) kill(pid_, signal);
+  // By its descriptor: the number may be another's once the supervisor has waited for it.
+  if (!ended_ && pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, signal, nullptr, 0);
 }
 
 Process::Waited Process::Wait(int64_t timeout_ns, int interrupt_fd) {
   if (ended_) return Waited::kEnded;
-  pollfd fds[2] = {{.fd = pidfd_, .events = POLLIN, .revents = 0},
+  pollfd fds[2] = {{.fd = told_, .events = POLLIN, .revents = 0},
                    {.fd = interrupt_fd, .events = POLLIN, .revents = 0}};
   const timespec timeout = {.tv_sec = timeout_ns / 1'000'000'000,
                             .tv_nsec = timeout_ns % 1'000'000'000};
   if (ppoll(fds, 2, &timeout, nullptr) <= 0) return Waited::kTimeout;
   if (fds[0].revents == 0) return Waited::kInterrupted;
-  int status = 0;
-  rusage usage = {};
-  wait4(pid_, &status, 0, &usage);
+  ProgramEnd end = {.exit_code = 128 + SIGKILL};  // so it is where the supervisor was killed
+  ReadWord(told_, &end);
+  AwaitSupervisor();
   ended_ = true;
-  cpu_ns_ = Nanos(usage.ru_utime) + Nanos(usage.ru_stime);
-  peak_bytes_ = int64_t{usage.ru_maxrss} * 1024;
-  exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  cpu_ns_ = end.cpu_ns;
+  peak_bytes_ = end.peak_bytes;
+  exit_code_ = end.exit_code;
   return Waited::kEnded;
 }
 

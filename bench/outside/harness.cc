@@ -160,7 +160,7 @@ absl::Status EnterNewNetwork() {
 }
 
 absl::StatusOr<Process> StartServer(const Words& argv, int port) {
-  auto server = Process::Start(argv, kServerCpus);
+  auto server = Process::Start(argv, kServerCpus, /*nofile=*/0, Process::kSomeBytes);
   if (!server.ok()) return server.status();
   for (int i = 0; i < kServerGlances && !Accepts(port); ++i) {
     if (server->Wait(kGlanceNs, -1) == Process::Waited::kEnded) {

@@ -163,9 +163,10 @@ TEST_P(Hold, ReportsWhatThereIsWhenASignalEndsIt) {
     bench::Process run = cli_tests::Start(
         Args{RINGSIDE_BINARY, "stress"} + Both(GetParam()) +
         Args{"-c", "100000", "--connect-rate", "500", "--json", file, "--no-direct"});
-    // It connects: its server, which is a child, has more descriptors than a server without peers.
-    const std::string count =
-        "p=$(pgrep -P " + std::to_string(run.pid()) + " | head -1); ls /proc/$p/fd | wc -l";
+    // It connects: its server, the child of its first child, has more descriptors than a server
+    // without peers.
+    const std::string count = "s=$(pgrep -P " + std::to_string(run.pid()) +
+                              " | head -1); p=$(pgrep -P $s); ls /proc/$p/fd | wc -l";
     EXPECT_TRUE(cli_tests::Until([&] {
       return std::atoi(cli_tests::RunToEnd({"sh", "-c", count}).out.c_str()) > 60;
     }));
