@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
+#include "io/socket_path.h"
 
 namespace io {
 namespace {
@@ -133,7 +134,7 @@ bool RemovedStale(const Endpoint& at) {
   if (probe < 0) return false;
   const bool refused = connect(probe, at.address(), at.size()) != 0 && errno == ECONNREFUSED;
   close(probe);
-  return refused && unlink(at.path().c_str()) == 0;
+  return refused && RemoveSocketPath(at.path(), file.st_dev, file.st_ino);
 }
 
 int Bind(int fd, const Endpoint& at, bool reuse_port) {

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "io/errors.h"
+#include "io/socket_path.h"
 
 namespace server {
 namespace {
@@ -123,9 +124,10 @@ absl::Status PathError(const char* verb, const std::string& path, int error) {
 // What is at the path now.
 enum class Found { kNothing, kStale, kAlive };
 
+// `*seen`: the file there, for kStale.
 absl::StatusOr<Found> LookAt(const std::string& path, const sockaddr_un& address, socklen_t size,
-                             TakeoverServer::Claim claim) {
-  struct stat file = {};
+                             TakeoverServer::Claim claim, struct stat* seen) {
+  struct stat& file = *seen;
   if (lstat(path.c_str(), &file) != 0) {
     if (errno == ENOENT) return Found::kNothing;
     return PathError("look at", path, errno);
@@ -194,10 +196,7 @@ absl::Status BindAndListen(int fd, const sockaddr_un& address, socklen_t size,
 TakeoverServer::~TakeoverServer() {
   if (inode_ == 0) return;
   // While our socket is open, no other file can have its inode.
-  struct stat file = {};
-  if (lstat(path_.c_str(), &file) == 0 && file.st_dev == device_ && file.st_ino == inode_) {
-    unlink(path_.c_str());
-  }
+  io::RemoveSocketPath(path_, device_, inode_);
 }
 
 absl::Status TakeoverServer::Listen(const std::string& path, Claim claim) {
@@ -260,7 +259,8 @@ absl::Status TakeoverServer::ListenAtFile(const std::string& path, Claim claim) 
 
   absl::Status placed;
   for (int i = 0; i < kNamesToTry; ++i) {
-    const auto found = LookAt(path, *address, size, claim);
+    struct stat stale = {};
+    const auto found = LookAt(path, *address, size, claim, &stale);
     placed = found.status();
     if (!placed.ok()) break;
     if (claim == Claim::kPredecessors) {
@@ -272,7 +272,9 @@ absl::Status TakeoverServer::ListenAtFile(const std::string& path, Claim claim) 
       placed = PathError("listen at", path, EADDRINUSE);
       break;
     }
-    if (*found == Found::kStale && unlink(path.c_str()) != 0 && errno != ENOENT) {
+    // EEXIST: another that starts just now was faster, so the path is looked at again.
+    if (*found == Found::kStale && !io::RemoveSocketPath(path, stale.st_dev, stale.st_ino) &&
+        errno != ENOENT && errno != EEXIST) {
       placed = PathError("remove the dead socket", path, errno);
       break;
     }
