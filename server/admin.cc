@@ -27,12 +27,16 @@ using Clock = std::chrono::steady_clock;
 
 // How long accepting rests when there is no descriptor or memory for it.
 constexpr std::chrono::milliseconds kAcceptPause{100};
+// How many are accepted before the others are looked at again.
+constexpr int kAcceptsPerTurn = 64;
 // How much a peer may send after the reply: AdminOptions::linger.
 constexpr size_t kLingerBytes = 1 << 20;
 
 struct Connection {
-  enum class State { kReading, kWriting, kLingering, kOver };
+  // In the order in which they give their place to others.
+  enum class State { kOver, kReading, kLingering, kWriting };
   int fd;
+  uint64_t number;  // in the order of their coming
   State state = State::kReading;
   Clock::time_point deadline;
   std::string in, out;
@@ -89,8 +93,7 @@ class AdminServer::Loop {
 
   void Wait() {
     const Clock::time_point now = Clock::now();
-    const bool accepting =
-        now >= accept_again_ && connections_.size() < server_.options_.connections_max;
+    const bool accepting = now >= accept_again_;
     auto until = Clock::time_point::max();
     if (now < accept_again_) until = accept_again_;
     events_.clear();
@@ -113,11 +116,15 @@ class AdminServer::Loop {
   }
 
   void Accept(Clock::time_point now) {
-    while (connections_.size() < server_.options_.connections_max) {
+    for (int i = 0; i < kAcceptsPerTurn; ++i) {
       const int fd = accept4(server_.listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         server_.counters_.connections.fetch_add(1, std::memory_order_relaxed);
-        connections_.push_back({.fd = fd, .deadline = now + server_.options_.deadline});
+        if (connections_.size() >= server_.options_.connections_max) Displace();
+        connections_.push_back(
+            {.fd = fd, .number = ++accepted_, .deadline = now + server_.options_.deadline});
+        // Most have sent their request by now: who is answered has no place to lose.
+        Progress(connections_.back(), now);
         continue;
       }
       switch (errno) {
@@ -136,14 +143,36 @@ class AdminServer::Loop {
         case ENETUNREACH:
         case ETIMEDOUT:
           continue;
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog, and poll would
-        // tell of it without end.
+        case EMFILE:
+        case ENFILE:
+          if (Displace()) continue;
+          [[fallthrough]];
+        // And ENOBUFS, ENOMEM: the connection stays in the backlog, and poll would tell of it
+        // without end.
         default:
           server_.counters_.accept_pauses.fetch_add(1, std::memory_order_relaxed);
           accept_again_ = now + kAcceptPause;
           return;
       }
     }
+  }
+
+  // Ends a connection for another one's sake. False: there is none.
+  bool Displace() {
+    const auto victim = std::min_element(
+        connections_.begin(), connections_.end(), [](const Connection& a, const Connection& b) {
+          return a.state != b.state ? a.state < b.state : a.number < b.number;
+        });
+    if (victim == connections_.end()) return false;
+    if (victim->state != Connection::State::kOver) {
+      server_.counters_.displaced.fetch_add(1, std::memory_order_relaxed);
+    }
+    if (victim->state == Connection::State::kReading && !victim->in.empty()) {
+      Say(*victim, {503, "another request took this one's place, which took too long"});
+    }
+    close(victim->fd);
+    connections_.erase(victim);
+    return true;
   }
 
   void Progress(Connection& c, Clock::time_point now) {
@@ -237,17 +266,22 @@ class AdminServer::Loop {
       server_.counters_.cut_off.fetch_add(1, std::memory_order_relaxed);
     }
     if (c.state == Connection::State::kReading && !c.in.empty()) {
-      // Once, as far as it goes: this peer has had its time.
-      const std::string text = RefusalText({408, "the request took too long"}, /*head=*/false);
-      (void)send(c.fd, text.data(), text.size(), MSG_NOSIGNAL);
+      Say(c, {408, "the request took too long"});
     }
     c.state = Connection::State::kOver;
+  }
+
+  // Once, as far as it goes: this peer has had its time.
+  static void Say(const Connection& c, const HttpRefusal& refusal) {
+    const std::string text = RefusalText(refusal, /*head=*/false);
+    (void)send(c.fd, text.data(), text.size(), MSG_NOSIGNAL);
   }
 
   AdminServer& server_;
   std::vector<Connection> connections_;
   std::vector<pollfd> events_;  // of the last Wait(): kFixed, then the connections in their order
   Clock::time_point accept_again_ = Clock::time_point::min();
+  uint64_t accepted_ = 0;
 };
 
 AdminServer::AdminServer(int listener, int wake, std::vector<AdminPage> pages, AdminOptions options)
@@ -312,6 +346,7 @@ AdminCounts AdminServer::counts() const {
           .answered = read(counters_.answered),
           .refused = read(counters_.refused),
           .cut_off = read(counters_.cut_off),
+          .displaced = read(counters_.displaced),
           .accept_pauses = read(counters_.accept_pauses)};
 }
 

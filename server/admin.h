@@ -32,8 +32,10 @@ struct AdminOptions {
   // How long of that, after the reply, the peer may still send what is then thrown away. Closing
   // with bytes unread sends a reset, which can take the reply away from the peer (RFC 9112, 9.6).
   std::chrono::milliseconds linger{1000};
-  // Connections at once; the others wait in the backlog, at most for the deadline.
-  size_t connections_max = 32;
+  // Connections at once. Who comes when all places are taken gets that of another: of the one that
+  // has been longest without a whole request, else of one that has its reply, else of the one that
+  // takes its reply longest. So no number of idle or slow peers delays a good one.
+  size_t connections_max = 128;
 };
 
 // What an AdminServer did so far.
@@ -42,6 +44,7 @@ struct AdminCounts {
   uint64_t answered = 0;       // with 200
   uint64_t refused = 0;        // with another status
   uint64_t cut_off = 0;        // at the deadline
+  uint64_t displaced = 0;      // gave their place to another
   uint64_t accept_pauses = 0;  // no descriptor or memory: accepting stopped for 100 ms
 };
 
@@ -73,7 +76,8 @@ class AdminServer {
  private:
   class Loop;
   struct Counters {
-    std::atomic<uint64_t> connections{0}, answered{0}, refused{0}, cut_off{0}, accept_pauses{0};
+    std::atomic<uint64_t> connections{0}, answered{0}, refused{0}, cut_off{0}, displaced{0},
+        accept_pauses{0};
   };
 
   AdminServer(int listener, int wake, std::vector<AdminPage> pages, AdminOptions options);

@@ -276,6 +276,21 @@ TEST(Admin, SlowPeersAreCutOffAndTheirPlacesGivenOn) {
   EXPECT_TRUE(Until([&] { return served->counts().cut_off >= 2; }));
 }
 
+TEST(Admin, GoodPeersGetThePlacesOfIdleAndSlowOnes) {
+  Served served({.deadline = std::chrono::hours(1), .connections_max = 4});
+  std::vector<std::unique_ptr<Client>> idle;
+  for (int i = 0; i < 60; ++i) {
+    idle.push_back(std::make_unique<Client>(served.at()));
+    if (i % 3 == 1) idle.back()->Send("G");
+    if (i % 3 == 2) idle.back()->Send("GET /huge HTTP/1.0\r\n\r\n");  // unread
+  }
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(StatusOf(Exchange(served.at(), kGet)), "200");
+  EXPECT_GE(served->counts().displaced, 60u - 4u);
+  // Who had begun is told why.
+  std::string ended;
+  EXPECT_EQ(StatusOf(idle[1]->ReadAll(&ended)), "503");
+}
+
 TEST(Admin, PeerThatDoesNotTakeItsReplyIsCutOff) {
   Served served({.deadline = milliseconds(50)});
   const Client client(served.at());
