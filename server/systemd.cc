@@ -46,6 +46,31 @@ bool Parse(const std::string& text, Number* number) {
 // A busy manager's queue is full for a moment, and a READY=1 that is lost ends the service.
 constexpr time_t kSendPatienceSeconds = 5;
 
+// A shorter one can't be kept by a process that others keep from its CPU for a moment, and who
+// feeds it does nothing else.
+constexpr std::chrono::milliseconds kWatchdogMin{10};
+
+// What WATCHDOG_USEC and WATCHDOG_PID say: how often to feed, if at all.
+absl::StatusOr<std::optional<io::Nanos>> WatchdogInterval(const std::optional<std::string>& usec,
+                                                          const std::optional<std::string>& pid) {
+  if (!usec.has_value()) return std::nullopt;
+  int64_t whose = getpid();
+  if (pid.has_value() && !Parse(*pid, &whose)) {
+    return Malformed("WATCHDOG_PID", *pid, "a process id");
+  }
+  if (whose != getpid()) return std::nullopt;  // another's, whatever it says
+  int64_t microseconds = 0;
+  if (!Parse(*usec, &microseconds) || microseconds > INT64_MAX / 1000) {
+    return Malformed("WATCHDOG_USEC", *usec, "a number of microseconds");
+  }
+  const auto watched = std::chrono::microseconds(microseconds);
+  if (watched < kWatchdogMin) {
+    return Malformed("WATCHDOG_USEC", *usec,
+                     "long enough to be kept; WatchdogSec= of the unit: at least 10ms");
+  }
+  return io::Nanos(watched) / 2;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<ActivatedSocket>> ActivatedSockets() {
@@ -126,35 +151,28 @@ absl::StatusOr<Notifier> Notifier::FromEnvironment() {
     }
   }
 
-  if (usec.has_value()) {
-    int64_t microseconds = 0;
-    if (!Parse(*usec, &microseconds) || microseconds > INT64_MAX / 1000) {
-      return Malformed("WATCHDOG_USEC", *usec, "a number of microseconds");
-    }
-    int64_t whose = getpid();
-    if (pid.has_value() && !Parse(*pid, &whose)) {
-      return Malformed("WATCHDOG_PID", *pid, "a process id");
-    }
-    if (whose == getpid()) {
-      notifier.watchdog_interval_ = io::Nanos(std::chrono::microseconds(microseconds)) / 2;
-    }
-  }
+  const auto interval = WatchdogInterval(usec, pid);
+  if (!interval.ok()) return interval.status();
+  notifier.watchdog_interval_ = *interval;
   const timeval patience = {.tv_sec = kSendPatienceSeconds, .tv_usec = 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
   notifier.socket_ = std::move(fd);
   return notifier;
 }
 
-absl::Status Notifier::Send(const std::string& assignment) const {
+absl::Status Notifier::Send(const std::string& assignment, bool waits) const {
   if (!active()) return absl::OkStatus();
-  while (send(socket_.get(), assignment.data(), assignment.size(), MSG_NOSIGNAL) < 0) {
+  const int flags = MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT);
+  while (send(socket_.get(), assignment.data(), assignment.size(), flags) < 0) {
     const int error = errno;
     const std::string what = absl::StrCat("the service manager can't be told '", assignment,
                                           "': ", io::ErrnoName(error));
     switch (error) {
       case EINTR:
         continue;
-      case EAGAIN:  // its queue stayed full
+      case EAGAIN:  // its queue stayed full; for who doesn't wait: it has enough to read
+        if (!waits) return absl::OkStatus();
+        [[fallthrough]];
       case ECONNREFUSED:
       case ECONNRESET:
       case ENOTCONN:
@@ -187,6 +205,6 @@ absl::Status Notifier::Status(std::string text) const {
 
 absl::Status Notifier::MainPid(pid_t pid) const { return Send(absl::StrCat("MAINPID=", pid)); }
 
-absl::Status Notifier::Watchdog() const { return Send("WATCHDOG=1"); }
+absl::Status Notifier::Watchdog() const { return Send("WATCHDOG=1", /*waits=*/false); }
 
 }  // namespace server

@@ -39,7 +39,8 @@ absl::StatusOr<std::vector<ActivatedSocket>> ActivatedSockets();
 class Notifier {
  public:
   // From NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, which are unset. InvalidArgument for an
-  // address that is neither a path nor "@name", or a malformed number; the others as of socket(2).
+  // address that is neither a path nor "@name", a malformed number, or a watchdog of less than 10
+  // ms; the others as of socket(2).
   // Thread: before others exist, since the environment changes.
   static absl::StatusOr<Notifier> FromEnvironment();
   // One that tells nobody.
@@ -56,7 +57,7 @@ class Notifier {
   absl::Status Status(std::string text) const;
   // MAINPID=: the process that is the service from now on.
   absl::Status MainPid(pid_t pid) const;
-  // WATCHDOG=1: still alive.
+  // WATCHDOG=1: still alive. Never waits.
   absl::Status Watchdog() const;
 
   // How often Watchdog() is due: half of what the manager waits before it restarts us, as
@@ -64,8 +65,9 @@ class Notifier {
   std::optional<io::Nanos> watchdog_interval() const { return watchdog_interval_; }
 
  private:
-  // Unavailable: the manager is gone, or had no room for another message for 5 s.
-  absl::Status Send(const std::string& assignment) const;
+  // Unavailable: the manager is gone, or had no room for another message for 5 s. What doesn't wait
+  // is left out where there is no room.
+  absl::Status Send(const std::string& assignment, bool waits = true) const;
 
   UniqueFd socket_;  // connected
   std::optional<io::Nanos> watchdog_interval_;
