@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
@@ -17,6 +18,7 @@
 #include "cli/compare_flags.h"
 #include "cli/compare_plan.h"
 #include "cli/matrix.h"
+#include "cli/output.h"
 #include "cli/outputs.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
@@ -38,28 +40,34 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kName = "compare";
 
-// A line on a terminal, rewritten; elsewhere only the news.
+// A line on a terminal, rewritten; elsewhere only the news. Who doesn't read it (Ctrl-S, a pipe
+// that is full) doesn't stop the comparison with the arms running.
 class Progress {
  public:
   explicit Progress(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO)) {}
   void operator()(const bench::CompareProgress& progress) const {
     if (quiet_) return;
     if (!progress.note.empty()) {
-      std::cerr << (terminal_ ? "\r\033[K" : "") << report::PlainText(progress.note) << "\n";
+      output_->Write(
+          absl::StrCat(terminal_ ? "\r\033[K" : "", report::PlainText(progress.note), "\n"));
     } else if (terminal_) {
-      std::cerr << "\r\033[K" << report::PlainLine(progress.scenario) << ": pair " << progress.pair << ", a look at "
-                << progress.next_look << "; at most "
-                << report::FormatDuration((progress.left_ns + 999'999'999) / 1'000'000'000 *
-                                          1'000'000'000)
-                << " left" << std::flush;
+      output_->Write(absl::StrCat(
+          "\r\033[K", report::PlainLine(progress.scenario), ": pair ", progress.pair,
+          ", a look at ", progress.next_look, "; at most ",
+          report::FormatDuration((progress.left_ns + 999'999'999) / 1'000'000'000 * 1'000'000'000),
+          " left"));
     }
   }
   void Clear() const {
-    if (!quiet_ && terminal_) std::cerr << "\r\033[K" << std::flush;
+    if (quiet_) return;
+    if (terminal_) output_->Write("\r\033[K");
+    (void)output_->Flush(std::chrono::seconds(1));
   }
 
  private:
   const bool quiet_, terminal_;
+  const std::shared_ptr<Output> output_ =  // shared by copies
+      std::make_shared<Output>(STDERR_FILENO, absl::StrCat("ringside ", kName));
 };
 
 // What a comparison leaves.
@@ -88,7 +96,7 @@ absl::Status OpenFiles(const CompareFlags& f, const std::vector<report::Destinat
   }
   files->exports.resize(exports.size());
   const std::string in_results = absl::StrCat("results/compare-", getpid(), ".json");
-  std::vector<Output> all = {
+  std::vector<OutputPath> all = {
       {"--output", own ? in_results : f.output, own ? &trial : &files->result}};
   for (size_t i = 0; i < exports.size(); ++i) {
     all.push_back({"--export", exports[i].path, &files->exports[i]});

@@ -1,6 +1,5 @@
 #include "cli/live.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -54,7 +53,8 @@ Live::Live(const loadgen::LoadOptions& options, LiveMode mode)
     : mode_(mode),
       open_loop_(options.open_loop()),
       plain_(KnowsNoEscapes()),
-      color_(!plain_ && Environment("NO_COLOR").empty()) {
+      color_(!plain_ && Environment("NO_COLOR").empty()),
+      stream_(STDERR_FILENO) {
   if (mode_ != LiveMode::kPanel) return;
   figures_.emplace(options);
   screen_.emplace(STDERR_FILENO, plain_);
@@ -84,15 +84,13 @@ void Live::Clear() {
   if (mode_ == LiveMode::kPanel) screen_->Clear();
 }
 
-// A reader that stands still must not hold up the run, so nothing waits for it. A pipe that is
-// writable at all has room for PIPE_BUF bytes, 4096, which is more than a line has (pipe(7)).
+// A reader that stands still must not hold up the run, so nothing waits for it. A pipe takes up to
+// PIPE_BUF bytes, 4096, as a whole or not at all (pipe(7)), which is more than a line has.
 void Live::WriteJson(const loadgen::Interval& interval, const std::string& of_class) {
   const std::string line = loadgen::TimeseriesLine(
       interval, {.name = of_class, .open_loop = open_loop_, .encode_histogram = {}});
-  pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-  if (poll(&ready, 1, 0) != 1) return;
   for (size_t done = 0; done < line.size();) {
-    const ssize_t n = write(STDERR_FILENO, line.data() + done, line.size() - done);
+    const ssize_t n = stream_.Write(std::string_view(line).substr(done));
     if (n >= 0) {
       done += static_cast<size_t>(n);
     } else if (errno == EAGAIN) {  // no room after all

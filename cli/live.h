@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "cli/live_figures.h"
+#include "cli/output.h"
 #include "cli/screen.h"
 #include "loadgen/interval.h"
 #include "loadgen/load.h"
@@ -57,6 +58,7 @@ class Live {
   int64_t drawn_at_ns_ = 0;  // 0: not yet
   std::optional<LiveFigures> figures_;
   std::optional<Screen> screen_;
+  const NonblockingStream stream_;  // stderr, for JSON
 };
 
 }  // namespace cli

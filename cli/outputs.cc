@@ -56,9 +56,9 @@ void OccupyStandardDescriptors() {
   }
 }
 
-absl::Status OpenOutputs(const std::string& command, const std::vector<Output>& outputs) {
+absl::Status OpenOutputs(const std::string& command, const std::vector<OutputPath>& outputs) {
   for (size_t i = 0; i < outputs.size(); ++i) {
-    const Output& output = outputs[i];
+    const OutputPath& output = outputs[i];
     if (output.path.empty()) continue;
     const absl::Status opened = output.file->Open(output.path, [&] {
       std::cerr << "ringside " << command << ": " << output.flag << ": waiting for a reader of '"

@@ -23,7 +23,7 @@ int AfterPrinting(int exit_code);
 void OccupyStandardDescriptors();
 
 // A file that a flag names; "": none is wanted.
-struct Output {
+struct OutputPath {
   const char* flag;
   std::string path;
   report::OutputFile* file;
@@ -32,7 +32,7 @@ struct Output {
 // Tries all of them, before a command begins. Says on stderr where a FIFO's reader is waited for.
 // InvalidArgument: a path that can't be written to, or two that are the same file; Internal: a
 // machine in trouble.
-absl::Status OpenOutputs(const std::string& command, const std::vector<Output>& outputs);
+absl::Status OpenOutputs(const std::string& command, const std::vector<OutputPath>& outputs);
 
 // The exit code where that failed.
 int OutputsFailed(const std::string& command, const absl::Status& status);

@@ -91,7 +91,7 @@ std::string FrameBytes(const std::vector<std::string>& lines, int columns,
   return bytes + "\r";
 }
 
-Screen::Screen(int fd, bool plain) : fd_(fd), plain_(plain) {
+Screen::Screen(int fd, bool plain) : fd_(fd), stream_(fd), plain_(plain) {
   interrupted.store(false);
   for (size_t i = 0; i < kSignals.size() && !plain_; ++i) SetHandler(i);
 }
@@ -124,7 +124,7 @@ void Screen::Draw(const std::string& text) {
     bytes = absl::StrCat("\r", text, std::string(std::max(0, before - ColumnsOf(text)), ' '));
   } else {
     bytes = FrameBytes(lines, columns, widths_, columns_ == 0 ? columns : columns_);
-    hidden_on.store(fd_);
+    hidden_on.store(stream_.fd());  // for a handler, too, a stopped terminal is no wait
   }
   pollfd ready = {.fd = fd_, .events = POLLOUT, .revents = 0};
   if (poll(&ready, 1, 0) != 1) return;
@@ -146,7 +146,7 @@ void Screen::Clear() {
 
 void Screen::Write(const std::string& bytes) {
   for (size_t done = 0; done < bytes.size() && !gone_;) {
-    const ssize_t n = write(fd_, bytes.data() + done, bytes.size() - done);
+    const ssize_t n = stream_.Write(std::string_view(bytes).substr(done));
     if (n >= 0) {
       done += static_cast<size_t>(n);
     } else if (errno == EAGAIN) {  // full: the rest of the frame is left out

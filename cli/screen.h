@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/output.h"
+
 namespace cli {
 
 // Some lines at the bottom of a terminal that are drawn again and again in the same place. The
@@ -36,6 +38,7 @@ class Screen {
   void Write(const std::string& bytes);
 
   const int fd_;
+  const NonblockingStream stream_;  // fd_'s
   const bool plain_;
   bool gone_ = false;
   int columns_ = 0;          // when it was last drawn

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <iostream>
+#include <memory>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include "bench/process.h"
 #include "cli/arguments.h"
 #include "cli/common.h"
+#include "cli/output.h"
 #include "cli/outputs.h"
 #include "cli/serve_flags.h"
 #include "cli/signals.h"
@@ -80,7 +82,9 @@ Json Complete(const StressFlags& f, const stress::Result& result) {
 // A line on a terminal, rewritten; elsewhere nothing.
 std::function<void(const std::string&)> Progress(bool quiet) {
   if (quiet || isatty(STDERR_FILENO) == 0) return [](const std::string&) {};
-  return [](const std::string& line) { std::cerr << "\r\033[K" << line << std::flush; };
+  // What a terminal that is stopped (Ctrl-S) has no room for is left out.
+  const auto terminal = std::make_shared<NonblockingStream>(STDERR_FILENO);
+  return [terminal](const std::string& line) { (void)terminal->Write("\r\033[K" + line); };
 }
 
 int ExitCode(const std::string& name, const stress::Result& result, Signals& signals) {
