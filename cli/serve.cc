@@ -2,9 +2,10 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
+#include <chrono>
 #include <csignal>
-#include <iostream>
+#include <iterator>
 #include <memory>
 #include <optional>
 
@@ -12,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
-#include "cli/outputs.h"
+#include "cli/output.h"
 #include "cli/serve_flags.h"
 #include "cli/shortfalls.h"
 #include "cli/signals.h"
@@ -22,7 +23,9 @@
 #include "report/json_text.h"
 #include "report/text.h"
 #include "server/admin.h"
+#include "server/kernel_view.h"
 #include "server/metrics.h"
+#include "server/own_path.h"
 #include "server/privileges.h"
 #include "server/prometheus.h"
 #include "server/server.h"
@@ -36,26 +39,32 @@ namespace {
 
 constexpr const char* kServe = "serve";
 
-void Warn(const std::string& what) { std::cerr << "ringside serve: " << what << "\n"; }
-void WarnUnlessOk(const absl::Status& status) {
-  if (!status.ok()) Warn(std::string(status.message()));
-}
+// How long whoever reads our output may take nothing of it, where we wait for that at all: with the
+// ready line, and in the end.
+constexpr io::Nanos kReaderPatience = std::chrono::seconds(1);
+constexpr size_t kResultBytesMax = 64 << 20;  // of stdout: never reached by what we say there
 
 // A server in its surroundings: signals, the service manager, predecessor and successor, the admin
-// address.
+// address. Once it serves, nothing that it says makes it wait (cli/output.h): who doesn't read our
+// log must not stop a takeover halfway.
 class ServeProcess {
  public:
   ServeProcess(const ServeFlags& flags, server::ServerOptions options)
       : flags_(flags), options_(std::move(options)) {}
 
+  void Warn(const std::string& what) { err_.Write(absl::StrCat("ringside serve: ", what, "\n")); }
+
   int Run() {
     const absl::Status started = Start();
     if (!started.ok()) {
-      if (admin_is_ours_) RemoveAdminPath();
-      return Fail(kServe, started, StartFailed(started));
+      admin_path_.Remove();
+      return Failed(started, StartFailed(started));
     }
     const auto ready = server::ReadyJson(server_->options(), *server_);
-    const int told = Tell(ready, &report::ReadyText);
+    out_.Write(flags_.json ? report::JsonText(ready) + "\n" : report::ReadyText(ready));
+    const absl::Status told = out_.Flush(kReaderPatience);
+    if (!told.ok() && !absl::IsDeadlineExceeded(told)) return Failed(told, kExitFailed);
+    WarnUnlessOk(told);
     WarnUnlessOk(notifier_.Ready());
     // Who waits for that line would wait for ever. (Whoever took over serves on: nobody else does.)
     if (told != 0 && told != EPIPE && !has_taken_over_) server_->Abort();
@@ -64,18 +73,28 @@ class ServeProcess {
     server::ServerSummary summary;
     const absl::Status status = server_->Wait(&summary);
     admin_.reset();
-    if (admin_listener_) RemoveAdminPath();
+    admin_path_.Remove();
     logger_.reset();
+    (void)err_.Flush(kReaderPatience);  // first, where both are one pipe
     const auto json = server::SummaryJson(server_->options(), *server_, summary);
-    Tell(json, &report::ServeText);
-    return status.ok() ? kExitOk : Fail(kServe, status, kExitFailed);
+    out_.Write(flags_.json ? report::JsonText(json) + "\n" : report::ServeText(json));
+    const absl::Status written = out_.Flush(kReaderPatience);
+    if (status.ok() && written.ok()) return kExitOk;
+    if (!written.ok()) Failed(written, kExitFailed);
+    if (status.ok()) return kExitFailed;
+    const int code = Failed(status, kExitFailed);
+    if (absl::IsDeadlineExceeded(status)) _exit(code);  // a thread is left that has our log
+    return code;
   }
 
  private:
-  // On standard output, as JSON or as text; returns 0 or the errno.
-  int Tell(const nlohmann::ordered_json& json,
-           std::string (*text)(const nlohmann::ordered_json&)) const {
-    return Print(kServe, flags_.json ? report::JsonText(json) + "\n" : text(json));
+  void WarnUnlessOk(const absl::Status& status) {
+    if (!status.ok()) Warn(std::string(status.message()));
+  }
+  int Failed(const absl::Status& status, int code) {
+    WarnUnlessOk(status);
+    (void)err_.Flush(kReaderPatience);
+    return code;
   }
 
   // From nothing to serving. The order matters: sockets while we may bind them, then the user, then
@@ -144,7 +163,7 @@ class ServeProcess {
         server::ConnectionLogOptions{.listeners = names, .workers = options_.threads});
     server_->LogTo(log_.get());
     logger_ = std::make_unique<server::ConnectionLogger>(
-        *log_, [](std::string_view lines) { std::cerr << lines << std::flush; });
+        *log_, [this](std::string_view lines) { err_.Write(lines); });
     return logger_->started();
   }
 
@@ -167,7 +186,7 @@ class ServeProcess {
     const auto fd = server::OpenAdminListener(*at);
     if (!fd.ok()) return Named("--metrics", fd.status());
     admin_listener_ = server::UniqueFd(*fd);
-    admin_is_ours_ = true;
+    admin_path_ = server::OwnPath::Of(*fd);
     return absl::OkStatus();
   }
 
@@ -176,19 +195,20 @@ class ServeProcess {
     const int listener = fcntl(admin_listener_.get(), F_DUPFD_CLOEXEC, 3);  // ours is to be passed
     if (listener < 0) return absl::ResourceExhaustedError("no descriptor is left for --metrics");
     auto admin = server::AdminServer::Start(
-        listener, {{.path = "/metrics",
-                    .about = "for Prometheus",
-                    .content_type = std::string(server::kPrometheusContentType),
-                    .body = [this] { return server::MetricsPage(server_->options(), *server_); }},
-                   {.path = "/status",
-                    .about = "for people",
-                    .content_type = "text/plain; charset=utf-8",
-                    .body = [this]() -> absl::StatusOr<std::string> {
-                      return report::StatusText(server::StatusJson(server_->options(), *server_));
-                    }}});
+        listener,
+        {{.path = "/metrics",
+          .about = "for Prometheus",
+          .content_type = std::string(server::kPrometheusContentType),
+          .body = [this] { return server::MetricsPage(server_->options(), *server_, err_.lost()); }},
+         {.path = "/status",
+          .about = "for people",
+          .content_type = "text/plain; charset=utf-8",
+          .body = [this]() -> absl::StatusOr<std::string> {
+            return report::StatusText(server::StatusJson(server_->options(), *server_, connections_view_));
+          }}});
     if (!admin.ok()) return admin.status();
     admin_ = *std::move(admin);
-    if (at.ok()) std::cerr << "ringside serve: metrics on " << at->ToString() << "\n";
+    if (at.ok()) Warn(absl::StrCat("metrics on ", at->ToString()));
     return absl::OkStatus();
   }
 
@@ -198,6 +218,7 @@ class ServeProcess {
       const absl::Status ready = predecessor_->Ready();
       if (absl::IsAborted(ready)) return ready;  // it serves on
       WarnUnlessOk(ready);
+      if (admin_listener_) admin_path_ = server::OwnPath::Of(admin_listener_.get());
     }
     const absl::Status serves = server_->Serve();
     if (!serves.ok() || !predecessor_) return serves;
@@ -207,18 +228,23 @@ class ServeProcess {
     return absl::OkStatus();
   }
 
-  // The first signal drains, the second ends at once.
+  // The first signal drains, the second ends at once. Threads that hang end it, too.
   void RunUntilEnd() {
     bool draining = false;
     while (true) {
       pollfd fds[] = {
           {.fd = server_->ended_fd(), .events = POLLIN, .revents = 0},
           {.fd = signals_.fd(), .events = POLLIN, .revents = 0},
-          {.fd = draining || !takeover_ ? -1 : takeover_->fd(), .events = POLLIN, .revents = 0}};
-      poll(fds, 3, PollTimeout());
+          {.fd = draining || !takeover_ ? -1 : takeover_->fd(), .events = POLLIN, .revents = 0},
+          out_.Awaited(),
+          err_.Awaited()};
+      poll(fds, std::size(fds), PollTimeout());
       if (notifier_.watchdog_interval()) WarnUnlessOk(notifier_.Watchdog());
       if (fds[0].revents != 0) return draining ? void() : server_->Abort();
+      if (server_->UntilOverdue() == io::Nanos::zero()) return server_->Abort();
       if (fds[2].revents != 0) HandOver();
+      if (fds[3].revents != 0) out_.Resume();
+      if (fds[4].revents != 0) err_.Resume();
       for (int signal; (signal = signals_.Take()) != 0;) {
         if (signal == SIGUSR1) {
           PrintStatus();
@@ -234,10 +260,12 @@ class ServeProcess {
   }
 
   int PollTimeout() const {
-    const auto interval = notifier_.watchdog_interval();
-    if (!interval) return -1;
+    const io::Nanos until =
+        std::min(notifier_.watchdog_interval().value_or(io::kForever), server_->UntilOverdue());
+    if (until == io::kForever) return -1;
+    constexpr io::Nanos kHour = std::chrono::hours(1);  // more milliseconds may not fit
     return static_cast<int>(
-        std::chrono::duration_cast<std::chrono::milliseconds>(*interval).count());
+        std::chrono::ceil<std::chrono::milliseconds>(std::min(until, kHour)).count());
   }
 
   void HandOver() {
@@ -246,28 +274,28 @@ class ServeProcess {
     const auto result = takeover_->Handle(sockets);
     if (result.outcome == server::TakeoverServer::Outcome::kFailed) WarnUnlessOk(result.status);
     if (result.outcome != server::TakeoverServer::Outcome::kHandedOver) return;
-    Warn(absl::StrCat("process ", result.peer, " has taken over; serving those who are connected"));
-    WarnUnlessOk(notifier_.MainPid(result.peer));
-    server_->Retire();
+    // First of all: the successor waits for a few seconds only, then it accepts whatever we do.
+    WarnUnlessOk(server_->Retire());
     admin_.reset();  // the successor answers there
     admin_listener_.Reset();
+    admin_path_ = {};
+    // Before the successor says that it is ready, which a manager may take from its main process
+    // only.
+    WarnUnlessOk(notifier_.MainPid(result.peer));
     WarnUnlessOk(takeover_->Release());
-  }
-
-  // That of a unix: address; a successor's is not ours any more.
-  void RemoveAdminPath() const {
-    const auto at = io::LocalEndpoint(admin_listener_.get());
-    if (at.ok() && !at->path().empty()) unlink(at->path().c_str());
+    Warn(absl::StrCat("process ", result.peer, " has taken over; serving those who are connected"));
   }
 
   void PrintStatus() {
-    const auto status = server::StatusJson(server_->options(), *server_);
-    Tell(status, &report::StatusText);
+    const auto status = server::StatusJson(server_->options(), *server_, connections_view_);
+    out_.Write(flags_.json ? report::JsonText(status) + "\n" : report::StatusText(status));
   }
 
   const ServeFlags& flags_;
   server::ServerOptions options_;
   Signals signals_{SIGUSR1};
+  Output out_{STDOUT_FILENO, kServe, kResultBytesMax};
+  Output err_{STDERR_FILENO, absl::StrCat("ringside ", kServe)};
   server::Notifier notifier_;
   std::optional<server::TakeoverServer> takeover_;
   std::optional<server::TakeoverClient> predecessor_;
@@ -275,8 +303,9 @@ class ServeProcess {
   std::unique_ptr<server::ConnectionLog> log_;
   std::unique_ptr<server::ConnectionLogger> logger_;
   std::unique_ptr<server::Server> server_;
+  server::ConnectionsView connections_view_;
   server::UniqueFd admin_listener_;
-  bool admin_is_ours_ = false;  // we made it: no predecessor's
+  server::OwnPath admin_path_;
   std::unique_ptr<server::AdminServer> admin_;
 };
 
@@ -292,8 +321,10 @@ int Run(const ServeFlags& f, bool address_given, bool connections_given) {
   const absl::Status loop = SetLoop(f.loop, options->backend, &options->loop);
   if (!loop.ok()) return Fail(kServe, loop, kExitUsage);
   const uint64_t wanted = connections_given ? f.connections_max : 0;
-  for (const std::string& what : ServeShortfalls(wanted, f.threads, f.backlog)) Warn(what);
-  return ServeProcess(f, *std::move(options)).Run();
+  const auto shortfalls = ServeShortfalls(wanted, f.threads, f.backlog);
+  ServeProcess process(f, *std::move(options));
+  for (const std::string& what : shortfalls) process.Warn(what);
+  return process.Run();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "server/kernel_view.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
 namespace server {
@@ -47,6 +48,27 @@ std::vector<stats::SocketQuery> Queries(const Server& server) {
   return queries;
 }
 
+absl::StatusOr<BusiestConnections> AskForBusiest(const Server& server) {
+  BusiestConnections busiest;
+  std::vector<stats::SocketInfo>& all = busiest.connections;
+  for (const stats::SocketQuery& query : Queries(server)) {
+    auto found = stats::Connections(query);
+    if (!found.ok()) return found.status();
+    busiest.more = busiest.more || found->more;
+    all.insert(all.end(), std::make_move_iterator(found->sockets.begin()),
+               std::make_move_iterator(found->sockets.end()));
+  }
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+    return a.recv_queue + uint64_t{a.send_queue} > b.recv_queue + uint64_t{b.send_queue};
+  });
+  if (all.size() > BusiestConnections::kMax) {
+    all.resize(BusiestConnections::kMax);
+    all.shrink_to_fit();
+    busiest.more = true;
+  }
+  return busiest;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<ListenerQueue>> ListenerQueues(const Server& server) {
@@ -67,24 +89,8 @@ absl::StatusOr<std::vector<ListenerQueue>> ListenerQueues(const Server& server) 
   return queues;
 }
 
-absl::StatusOr<std::vector<stats::SocketInfo>> BusiestConnections(const Server& server, size_t max,
-                                                                  bool* more) {
-  std::vector<stats::SocketInfo> all;
-  *more = false;
-  for (const stats::SocketQuery& query : Queries(server)) {
-    auto found = stats::Connections(query);
-    if (!found.ok()) return found.status();
-    *more = *more || found->more;
-    all.insert(all.end(), found->sockets.begin(), found->sockets.end());
-  }
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
-    return a.recv_queue + uint64_t{a.send_queue} > b.recv_queue + uint64_t{b.send_queue};
-  });
-  if (all.size() > max) {
-    all.resize(max);
-    *more = true;
-  }
-  return all;
+absl::StatusOr<BusiestConnections> ConnectionsView::Busiest(const Server& server) {
+  return busiest_.Get([&] { return AskForBusiest(server); });
 }
 
 }  // namespace server

@@ -1,7 +1,7 @@
 #include "server/listeners.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,11 +58,7 @@ class Filters {
 absl::Status ApplyUnixAccess(const UnixAccess& access, ListenerSockets* listener) {
   const std::string path = listener->at.path();
   if (path.empty()) return absl::OkStatus();
-  struct stat file;
-  if (stat(path.c_str(), &file) == 0) {
-    listener->device = file.st_dev;
-    listener->inode = file.st_ino;
-  }
+  listener->path = OwnPath::Of(listener->sockets.front().get());
   if (!access.mode && !access.owner.uid && !access.owner.gid) return absl::OkStatus();
   return access.ApplyTo(path);
 }
@@ -107,27 +103,53 @@ absl::Status Adopt(UniqueFd fd, Filters& filters, ListenerSockets* listener) {
   listener->at = *local;
   listener->inherited = true;
   if (!local->is_unix()) listener->filtered = filters.Attach(fd.get());
-  struct stat file;
-  if (!local->path().empty() && stat(local->path().c_str(), &file) == 0) {
-    listener->device = file.st_dev;
-    listener->inode = file.st_ino;
-  }
+  listener->path = OwnPath::Of(fd.get());
   listener->sockets.push_back(std::move(fd));
   return absl::OkStatus();
 }
 
+// What tells a socket from all others, however many descriptors it has (SO_COOKIE, socket(7)).
+uint64_t CookieOf(int fd) {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
+bool Has(const ListenerSockets& listener, int fd) {
+  const uint64_t cookie = CookieOf(fd);
+  return std::any_of(listener.sockets.begin(), listener.sockets.end(), [&](const UniqueFd& socket) {
+    return cookie != 0 && CookieOf(socket.get()) == cookie;
+  });
+}
+
 absl::StatusOr<std::vector<ListenerSockets>> AdoptActivated(const ServerOptions& options,
                                                             std::vector<ActivatedSocket> activated,
-                                                            Filters& filters) {
+                                                            Filters& filters,
+                                                            std::vector<std::string>* warnings) {
   std::vector<ListenerSockets> listeners;
   for (ActivatedSocket& socket : activated) {
-    ListenerSockets& listener = listeners.emplace_back();
+    UniqueFd fd(socket.fd);
     const bool named = ServiceHost::NumberOf(socket.name) != ServiceHost::kNone;
-    listener.spec.service = named ? socket.name : options.listeners.front().service;
-    const absl::Status adopted = Adopt(UniqueFd(socket.fd), filters, &listener);
+    const std::string service = named ? socket.name : options.listeners.front().service;
+    const auto local = io::LocalEndpoint(fd.get());
+    if (!local.ok()) return local.status();
+    auto listener = std::find_if(listeners.begin(), listeners.end(),
+                                 [&](const ListenerSockets& one) { return one.at == *local; });
+    if (listener == listeners.end()) {
+      listener = listeners.insert(listeners.end(), ListenerSockets());
+      listener->spec = {.service = service, .at = *local};
+    } else if (listener->spec.service != service) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the service manager passed two sockets of ", local->ToString(), ", for ",
+          listener->spec.service, " and for ", service, "; an address has one service"));
+    } else if (Has(*listener, fd.get())) {
+      warnings->push_back(absl::StrCat("the service manager passed the socket of ",
+                                       local->ToString(), " twice; it is served once"));
+      continue;
+    }
+    const absl::Status adopted = Adopt(std::move(fd), filters, &*listener);
     if (!adopted.ok()) return adopted;
-    listener.spec.at = listener.at;
-    listener.inode = 0;  // the path is the manager's
+    listener->path = {};  // the manager's
   }
   return listeners;
 }
@@ -143,10 +165,10 @@ absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(const ServerOptions& 
                                                            std::vector<ActivatedSocket> activated,
                                                            std::vector<std::string>* warnings) {
   Filters filters(options.access, warnings);
-  if (!activated.empty()) return AdoptActivated(options, std::move(activated), filters);
+  if (!activated.empty()) return AdoptActivated(options, std::move(activated), filters, warnings);
   std::vector<ListenerSockets> listeners;
   const auto fail = [&](const absl::Status& status) {
-    for (const ListenerSockets& listener : listeners) listener.Abandon();
+    for (ListenerSockets& listener : listeners) listener.Abandon();
     for (const PassedSocket& passed : inherited) {
       if (passed.fd >= 0) close(passed.fd);
     }
@@ -207,8 +229,8 @@ absl::StatusOr<std::vector<io::ListenOptions>> ListenerSockets::ForThread(
                    "; raise the limit (ulimit -n)"));
 }
 
-void ListenerSockets::Abandon() const {
-  if (at.is_unix()) return inherited ? void() : RemovePath();
+void ListenerSockets::Abandon() {
+  if (at.is_unix()) return inherited ? void() : path.Remove();
   for (size_t i = 0; i < sockets.size() && i < predecessors.size(); ++i) {
     const SocketFilter& before = predecessors[i];
     // Without the right to attach, its own list holds after the handshake.
@@ -216,13 +238,6 @@ void ListenerSockets::Abandon() const {
       SocketFilter::Detach(sockets[i].get());
     }
   }
-}
-
-void ListenerSockets::RemovePath() const {
-  const std::string path = at.path();
-  struct stat file;
-  if (path.empty() || inode == 0 || lstat(path.c_str(), &file) != 0) return;
-  if (file.st_dev == device && file.st_ino == inode) unlink(path.c_str());
 }
 
 }  // namespace server

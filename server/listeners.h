@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/own_path.h"
 #include "server/server.h"
 #include "server/socket_filter.h"
 #include "server/unique_fd.h"
@@ -18,8 +19,7 @@ struct ListenerSockets {
   bool filtered = false;                   // the access list is attached
   std::vector<SocketFilter> predecessors;  // the filters that a predecessor's sockets had, in order
   bool inherited = false;                  // from a predecessor, or the service manager
-  dev_t device = 0;                        // of a Unix path that we made, and remove in the end
-  ino_t inode = 0;
+  OwnPath path;                            // of a Unix socket, which we remove in the end
 
   // Copies of the sockets for thread `thread` of `threads`, as its loop is to listen on them.
   // Errors: no descriptor is left.
@@ -28,9 +28,7 @@ struct ListenerSockets {
                                                            const ServerOptions& options) const;
   // Undoes all, since we don't come to serve: a predecessor, which then serves on, has its filters
   // back and keeps its path; a path of ours is removed.
-  void Abandon() const;
-  // Removes the path of a Unix socket, where it is still the one that we made.
-  void RemovePath() const;
+  void Abandon();
 };
 
 // What a socket is called on its way to a successor: "echo=127.0.0.1:9999".
@@ -39,10 +37,12 @@ std::string TakeoverLabel(const ListenSpec& spec);
 // Opens the sockets of `options.listeners`: for TCP and UDP one a thread, for Unix, and for TCP
 // with direct descriptors, one. Those of `inherited` whose label says that they are the same are
 // adopted instead, and the others closed; where the service manager passed any (`activated`), they
-// are all there are, each with the service of its name, or the first listener's. Each IP socket
-// gets the access list as a filter before it is bound, as far as the kernel allows; if it doesn't,
-// `warnings` says so. Errors: as of io::OpenListener(), UnixAccess::ApplyTo(); InvalidArgument for
-// an activated socket that can't be served on.
+// are all there are, each with the service of its name, or the first listener's; those of one
+// address (ReusePort=) are one listener, and one socket that was passed twice is served once. Each
+// IP socket gets the access list as a filter before it is bound, as far as the kernel allows; if it
+// doesn't, `warnings` says so. Errors: as of io::OpenListener(), UnixAccess::ApplyTo();
+// InvalidArgument for an activated socket that can't be served on, and for two services at one
+// address: whom a peer reaches there would be chance.
 absl::StatusOr<std::vector<ListenerSockets>> OpenListeners(const ServerOptions& options,
                                                            std::vector<PassedSocket> inherited,
                                                            std::vector<ActivatedSocket> activated,

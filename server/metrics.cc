@@ -1,7 +1,10 @@
 #include "server/metrics.h"
 
+#include <algorithm>
+#include <set>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "io/errors.h"
 #include "server/kernel_view.h"
 #include "server/prometheus.h"
@@ -73,7 +76,22 @@ constexpr Refusal kRefusals[] = {
 
 }  // namespace
 
-absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& server) {
+std::vector<std::string> ListenerNames(const std::vector<OpenedListener>& listeners) {
+  std::vector<std::string> names;
+  std::set<std::string> taken;
+  for (const OpenedListener& listener : listeners) {
+    const std::string at = listener.at.ToString();
+    names.push_back(at);
+    for (int i = 2; !taken.insert(LabelText(names.back())).second; ++i) {
+      names.back() = absl::StrCat(at, "#", i);
+    }
+  }
+  return names;
+}
+
+absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& server,
+                                        uint64_t log_lines_lost) {
+  const std::vector<std::string> names = ListenerNames(server.listeners());
   std::vector<ServerSummary> threads;
   const ServerSummary all = server.Snapshot(&threads);
   PrometheusPage page;
@@ -88,13 +106,14 @@ absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& se
   for (size_t i = 0; i < server.listeners().size(); ++i) {
     const OpenedListener& listener = server.listeners()[i];
     page.Sample(i < all.requests.size() ? all.requests[i] : 0,
-                {{"listener", listener.at.ToString()}, {"service", listener.service}});
+                {{"listener", names[i]}, {"service", listener.service}});
   }
   page.Gauge("ringside_listener_info", "What a listener counts as a request: always 1.");
-  for (const OpenedListener& listener : server.listeners()) {
-    page.Sample(1, {{"listener", listener.at.ToString()},
-                    {"service", listener.service},
-                    {"unit", listener.request_unit}});
+  for (size_t i = 0; i < server.listeners().size(); ++i) {
+    const OpenedListener& listener = server.listeners()[i];
+    page.Sample(
+        1,
+        {{"listener", names[i]}, {"service", listener.service}, {"unit", listener.request_unit}});
   }
   page.Gauge("ringside_connections", "Connections that are open now.");
   for (size_t i = 0; i < threads.size(); ++i) page.Sample(threads[i].open, thread_label(i));
@@ -122,11 +141,13 @@ absl::StatusOr<std::string> MetricsPage(const ServerOptions& options, Server& se
       page.Sample(all.io.errors[error], {{"errno", io::ErrnoSymbol(error)}});
     }
   }
+  page.Counter("ringside_log_lines_lost_total", "Lines for stderr that nobody read in time.");
+  page.Sample(log_lines_lost);
   const auto queues = ListenerQueues(server);
   if (queues.ok()) {
     const auto sample_all = [&](uint64_t ListenerQueue::*what) {
       for (size_t i = 0; i < queues->size(); ++i) {
-        page.Sample((*queues)[i].*what, {{"listener", server.listeners()[i].at.ToString()}});
+        page.Sample((*queues)[i].*what, {{"listener", names[i]}});
       }
     };
     page.Gauge("ringside_accept_queue_length",

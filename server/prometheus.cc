@@ -89,6 +89,8 @@ std::string DoubleText(double value) {
 
 }  // namespace
 
+std::string LabelText(std::string_view value) { return Escaped(value, /*quotes=*/true); }
+
 MetricValue::MetricValue(double value)
     : text_(DoubleText(value)), negative_(value < 0 || std::isnan(value)) {}
 

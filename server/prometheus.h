@@ -20,6 +20,9 @@
 // civetweb and curl, which would end "one file to copy".
 namespace server {
 
+// A label's value as it is written, between quotes: escaped, and what is no UTF-8 replaced.
+std::string LabelText(std::string_view value);
+
 // The Content-Type of such a page.
 inline constexpr std::string_view kPrometheusContentType =
     "text/plain; version=0.0.4; charset=utf-8";

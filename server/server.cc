@@ -1,12 +1,16 @@
 #include "server/server.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <future>
+#include <mutex>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +25,8 @@ namespace server {
 namespace {
 
 constexpr std::chrono::milliseconds kReportPatience{200};
+constexpr int kPatiencesToEnd = 5;
+constexpr io::Nanos kDeadlineMax = std::chrono::hours(24 * 365);  // a sum with it never overflows
 
 // What a service counts as a request.
 std::string RequestUnit(const std::string& name, uint64_t message_bytes) {
@@ -37,10 +43,20 @@ std::string RequestUnit(const std::string& name, uint64_t message_bytes) {
 struct ThreadResult {
   absl::Status status;
   ServerSummary summary;
+  bool ended = false;
 };
 
 void CloseAll(const std::vector<io::ListenOptions>& sockets) {
   for (const io::ListenOptions& socket : sockets) close(socket.fd);
+}
+
+// "thread 1 does not", "threads 1 and 3 do not", "threads 0, 1 and 3 do not".
+std::string ThatDoNot(const std::vector<size_t>& threads) {
+  std::string text = threads.size() == 1 ? "thread " : "threads ";
+  for (size_t i = 0; i < threads.size(); ++i) {
+    absl::StrAppend(&text, i == 0 ? "" : i + 1 == threads.size() ? " and " : ", ", threads[i]);
+  }
+  return absl::StrCat(text, threads.size() == 1 ? " does not" : " do not");
 }
 
 }  // namespace
@@ -73,6 +89,9 @@ struct Server::Shared {
   std::vector<ThreadResult> results;
   std::atomic<uint32_t> running{0};
   io::Waker ended;
+  std::mutex ends_mutex;  // of ThreadResult::ended
+  std::condition_variable ends;
+  std::optional<std::chrono::steady_clock::time_point> overdue_at;  // once threads are to end
   std::chrono::steady_clock::time_point since;
   bool served = false;
   bool handed_over = false;
@@ -82,7 +101,13 @@ struct Server::Shared {
     for (ListenerSockets& listener : sockets) listener.sockets.clear();
   }
 
-  void OnThreadEnd(bool failed) {
+  void OnThreadEnd(uint32_t i) {
+    const bool failed = !results[i].status.ok();
+    {
+      const std::lock_guard lock(ends_mutex);
+      results[i].ended = true;
+    }
+    ends.notify_all();
     if (running.fetch_sub(1) == 1 || failed) ended.Wake();
   }
 
@@ -97,9 +122,45 @@ struct Server::Shared {
     control.Reset();
   }
 
+  // They are to end within `deadline`.
+  void BeginEnd(io::Nanos deadline) {
+    overdue_at = std::chrono::steady_clock::now() + std::min(deadline, kDeadlineMax) +
+                 common.options.thread_patience * kPatiencesToEnd;
+  }
+
+  // Waits for all threads, once they are to end no longer than they may take. Those that hang.
+  std::vector<size_t> Join() {
+    std::vector<size_t> hanging;
+    {
+      std::unique_lock lock(ends_mutex);
+      const auto all = [this] {
+        return std::all_of(results.begin(), results.begin() + static_cast<long>(threads.size()),
+                           [](const ThreadResult& result) { return result.ended; });
+      };
+      if (overdue_at) {
+        ends.wait_until(lock, *overdue_at, all);
+      } else {
+        ends.wait(lock, all);
+      }
+      for (size_t i = 0; i < threads.size(); ++i) {
+        if (!results[i].ended) hanging.push_back(i);
+      }
+    }
+    for (size_t i = 0; i < threads.size(); ++i) {
+      if (std::find(hanging.begin(), hanging.end(), i) == hanging.end()) {
+        threads[i].join();
+      } else {
+        threads[i].detach();
+      }
+    }
+    threads.clear();
+    return hanging;
+  }
+
   // The body of thread `i`. `ready` gets why it can't run, if so.
   template <class Backend>
   void RunThread(uint32_t i, std::promise<absl::Status> ready) {
+    pthread_setname_np(pthread_self(), absl::StrCat("worker ", i).substr(0, 15).c_str());
     const std::vector<int>& cpus = common.options.cpus;
     if (!cpus.empty()) {
       const absl::Status pinned = io::PinThread(cpus[i % cpus.size()]);
@@ -118,23 +179,20 @@ struct Server::Shared {
     ready.set_value(std::move(opened));
     if (!ok) return;
     results[i].status = worker.Run(mine, &results[i].summary);
-    OnThreadEnd(!results[i].status.ok());
   }
 };
 
 Server::Server(ServerOptions options)
-    : options_(std::move(options)), shared_(std::make_unique<Shared>(options_)) {}
+    : options_(std::move(options)), shared_(std::make_shared<Shared>(options_)) {}
 
 Server::~Server() {
   if (!shared_->served) {
-    for (const ListenerSockets& listener : shared_->sockets) listener.Abandon();
+    for (ListenerSockets& listener : shared_->sockets) listener.Abandon();
   }
   Abort();
-  for (std::thread& thread : shared_->threads) {
-    if (thread.joinable()) thread.join();
-  }
+  shared_->Join();
   if (!shared_->served || shared_->handed_over) return;
-  for (const ListenerSockets& listener : shared_->sockets) listener.RemovePath();
+  for (ListenerSockets& listener : shared_->sockets) listener.path.Remove();
 }
 
 absl::Status Server::Open(std::vector<PassedSocket> inherited,
@@ -180,15 +238,20 @@ absl::Status Server::Start() {
     for (uint32_t i = 0; i < options_.threads && status.ok(); ++i) {
       std::promise<absl::Status> ready;
       auto opened = ready.get_future();
+      // A thread that hangs may outlive the server.
+      shared.running.fetch_add(1);
       std::thread thread;
       status = io::StartThread(
           absl::StrCat("the server (", i + 1, " of ", options_.threads, ")"),
-          [&shared, i, its = std::move(ready)]() mutable {
-            shared.template RunThread<Backend>(i, std::move(its));
+          [its_own = shared_, i, its = std::move(ready)]() mutable {
+            its_own->template RunThread<Backend>(i, std::move(its));
+            its_own->OnThreadEnd(i);
           },
           &thread);
-      if (!status.ok()) break;
-      shared.running.fetch_add(1);
+      if (!status.ok()) {
+        shared.running.fetch_sub(1);
+        break;
+      }
       shared.threads.push_back(std::move(thread));
       status = opened.get();
     }
@@ -222,23 +285,34 @@ std::vector<PassedSocket> Server::SocketsToPass() const {
 }
 
 void Server::Drain() noexcept {
+  shared_->BeginEnd(options_.drain_deadline);
   shared_->CloseSockets();
   shared_->control.SetPhase(Phase::kDraining);
 }
 
-void Server::Retire() {
+absl::Status Server::Retire() {
   shared_->handed_over = true;
   shared_->control.SetPhase(Phase::kRetiring);
-  const auto listens = [](const Control::Reported& report) { return report.listening; };
+  const auto give_up = std::chrono::steady_clock::now() + options_.thread_patience;
+  std::vector<size_t> hanging;
   while (true) {
     const auto reports = shared_->control.AskAll(kReportPatience);
-    if (std::none_of(reports.begin(), reports.end(), listens)) break;
+    hanging.clear();
+    for (size_t i = 0; i < reports.size(); ++i) {
+      if (reports[i].listening) hanging.push_back(i);
+    }
+    if (hanging.empty() || std::chrono::steady_clock::now() >= give_up) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   shared_->CloseSockets();
+  if (hanging.empty()) return absl::OkStatus();
+  return absl::DeadlineExceededError(
+      absl::StrCat(ThatDoNot(hanging), " say that accepting has stopped: not for ",
+                   std::chrono::duration<double>(options_.thread_patience).count(), " s"));
 }
 
 void Server::Abort() noexcept {
+  shared_->BeginEnd(io::Nanos::zero());
   shared_->CloseSockets();
   shared_->control.SetPhase(Phase::kAborting);
 }
@@ -256,16 +330,31 @@ ServerSummary Server::Snapshot(std::vector<ServerSummary>* by_thread) {
 
 int Server::ended_fd() const { return shared_->ended.fd(); }
 
+io::Nanos Server::UntilOverdue() const {
+  if (!shared_->overdue_at) return io::kForever;
+  return std::max<io::Nanos>(io::Nanos::zero(),
+                             *shared_->overdue_at - std::chrono::steady_clock::now());
+}
+
 absl::Status Server::Wait(ServerSummary* summary) {
   *summary = {};
-  for (std::thread& thread : shared_->threads) thread.join();
-  shared_->threads.clear();
+  const std::vector<size_t> hanging = shared_->Join();
   summary->elapsed_ns =
       std::chrono::nanoseconds(std::chrono::steady_clock::now() - shared_->since).count();
   absl::Status status;
-  for (const ThreadResult& result : shared_->results) {
-    summary->Merge(result.summary);
-    status.Update(result.status);
+  if (!hanging.empty()) {
+    status = absl::DeadlineExceededError(
+        absl::StrCat(ThatDoNot(hanging), " end; what they did lately is not in the summary"));
+  }
+  const auto told = shared_->control.Last();
+  for (size_t i = 0; i < shared_->results.size(); ++i) {
+    // What a thread that hangs has of its own may be written to when it goes on.
+    if (std::find(hanging.begin(), hanging.end(), i) != hanging.end()) {
+      summary->Merge(told[i].summary);
+      continue;
+    }
+    summary->Merge(shared_->results[i].summary);
+    status.Update(shared_->results[i].status);
   }
   return status;
 }

@@ -49,6 +49,9 @@ struct ServerOptions {
   UnixAccess unix_access;
   ConnectionLog* log = nullptr;  // one ring a thread; nullptr: no log
   io::Nanos drain_deadline = std::chrono::seconds(5);
+  // How long a thread may leave a word of ours without an answer before it is taken for one that
+  // hangs; five times that for its end.
+  io::Nanos thread_patience = std::chrono::seconds(2);
 };
 
 // What became of peers that were not served, or not to the end.
@@ -148,8 +151,10 @@ class Server {
   // the peer has not closed by the drain deadline. Returns at once; Wait() waits.
   void Drain() noexcept;
   // Stops accepting, and returns when every thread has; serves on whoever is connected, until the
-  // last has closed. The sockets live on with a successor.
-  void Retire();
+  // last has closed. The sockets live on with a successor. DeadlineExceeded, with the numbers of
+  // the threads that hang: these have not answered for the patience. Such a thread accepts nobody
+  // while it hangs, and stops when it goes on; so the successor may begin all the same.
+  absl::Status Retire();
   // Ends a drain early: resets what is left.
   void Abort() noexcept;
 
@@ -158,7 +163,13 @@ class Server {
   ServerSummary Snapshot(std::vector<ServerSummary>* by_thread = nullptr);
 
   // Waits until every thread ended, and adds up. A thread that failed gives its error.
+  // DeadlineExceeded, with the numbers of the threads that hang: they have not ended for five times
+  // the patience after Abort(), or after the deadline of Drain(). Of these the summary has what
+  // they told last; they are left to themselves, with what they use, but for options.log: end the
+  // process before that goes.
   absl::Status Wait(ServerSummary* summary);
+  // How long until a thread that hasn't ended is one that hangs; io::kForever while none is to end.
+  io::Nanos UntilOverdue() const;
   // Becomes readable (poll(2)) when the first thread failed, or all have ended.
   int ended_fd() const;
   // With which backend, and what else was asked for.
@@ -167,7 +178,7 @@ class Server {
  private:
   struct Shared;
   ServerOptions options_;
-  std::unique_ptr<Shared> shared_;
+  std::shared_ptr<Shared> shared_;  // with the threads
 };
 
 }  // namespace server

@@ -12,8 +12,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kConnectionsShown = 20;
-
 double PerRequest(double amount, uint64_t requests) { return requests > 0 ? amount / requests : 0; }
 
 Json ListenersJson(const Server& server) {
@@ -133,15 +131,13 @@ Json SummaryJson(const ServerOptions& options, const Server& server, const Serve
   return ReportJson(options, server, summary, "summary");
 }
 
-Json StatusJson(const ServerOptions& options, Server& server) {
+Json StatusJson(const ServerOptions& options, Server& server, ConnectionsView& view) {
   Json json = ReportJson(options, server, server.Snapshot(), "status");
   Json& kernel = json["kernel"] = Json::object();
   const auto queues = ListenerQueues(server);
-  bool more = false;
-  const auto connections = BusiestConnections(server, kConnectionsShown, &more);
-  if (!queues.ok() || !connections.ok()) {
-    kernel["problem"] =
-        std::string((queues.ok() ? connections.status() : queues.status()).message());
+  const auto busiest = view.Busiest(server);
+  if (!queues.ok() || !busiest.ok()) {
+    kernel["problem"] = std::string((queues.ok() ? busiest.status() : queues.status()).message());
     return json;
   }
   for (size_t i = 0; i < queues->size(); ++i) {
@@ -151,10 +147,10 @@ Json StatusJson(const ServerOptions& options, Server& server) {
     listener["drops"] = (*queues)[i].drops;
   }
   kernel["connections"] = Json::array();
-  for (const stats::SocketInfo& socket : *connections) {
+  for (const stats::SocketInfo& socket : busiest->connections) {
     kernel["connections"].push_back(ConnectionJson(socket));
   }
-  kernel["more_connections"] = more;
+  kernel["more_connections"] = busiest->more;
   return json;
 }
 

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "server/kernel_view.h"
 #include "server/server.h"
 
 namespace server {
@@ -15,6 +16,7 @@ nlohmann::ordered_json SummaryJson(const ServerOptions& options, const Server& s
 
 // How a server stands: the summary so far, event "status", with what the kernel says about its
 // listeners and connections ("kernel"), the largest queues first.
-nlohmann::ordered_json StatusJson(const ServerOptions& options, Server& server);
+nlohmann::ordered_json StatusJson(const ServerOptions& options, Server& server,
+                                  ConnectionsView& view);
 
 }  // namespace server

@@ -15,17 +15,18 @@
 
 // Handing the sockets that a server listens on to the process that replaces it, so that no
 // connection is refused between the two: unix(7), SCM_RIGHTS. Both processes hold the same sockets
-// for a moment; the running one stops accepting only after the new one accepts.
-// server/takeover_wire.h has the protocol.
+// for a moment, and at no moment do both accept: O_NONBLOCK belongs to the socket that they share,
+// and their backends may need it differently. The running one stops before the new one starts;
+// whoever connects between the two waits in the backlog. server/takeover_wire.h has the protocol.
 //
 // A path is that of a socket file, or "@name" in Linux's abstract namespace, which has no file and
 // no permissions. Either way only processes of our own user, of root, and of `trusted_uid` are
 // talked to, on both sides (SO_PEERCRED).
 //
 // The order of a takeover:
-//   running: fd() is readable          new: Connect(), TakeSockets(), serve on them
+//   running: fd() is readable          new: Connect(), TakeSockets(), all but accept on them
 //   running: Handle() -> kHandedOver   new: Ready(), which waits for Release()
-//   running: stop accepting, Release() new: TakeoverServer::Listen(path, kPredecessors),
+//   running: stop accepting, Release() new: accept; TakeoverServer::Listen(path, kPredecessors),
 //   running: drain, end                     then destroy the TakeoverClient
 //
 // The running process must close(2) its copies and never shutdown(2) them: that would end listening
@@ -60,7 +61,8 @@ class TakeoverServer {
   enum class Outcome { kNothing, kHandedOver, kFailed };
 
   struct Result {
-    // kNothing: nobody was there. kHandedOver: the peer serves; stop accepting, then Release().
+    // kNothing: nobody was there. kHandedOver: the peer has all that it needs to serve, and waits
+    // for us to stop: stop accepting, then Release(), within its patience.
     // kFailed: nothing has changed, go on serving, and log `status`.
     Outcome outcome = Outcome::kNothing;
     absl::Status status;
@@ -85,7 +87,8 @@ class TakeoverServer {
   int fd() const { return listener_.get(); }
 
   // Hands these sockets to the one that is there, if any. Returns kHandedOver when it said that it
-  // serves. They stay open here; the labels have at most 4 KiB, the sockets number at most 16,384.
+  // can serve. They stay open here; the labels have at most 4 KiB, the sockets number at most
+  // 16,384.
   Result Handle(const std::vector<PassedSocket>& sockets);
 
   // After kHandedOver: tells the successor that we no longer accept, and waits until it has taken
@@ -126,9 +129,10 @@ class TakeoverClient {
   // The sockets, close-on-exec; the caller owns them from now on. Empty the second time.
   std::vector<PassedSocket> TakeSockets();
 
-  // Tells the running process that this one accepts, and waits until that one no longer does.
-  // Aborted: it took the takeover back and serves on, so this process must end. Any other error:
-  // it died or hangs after it was told, and this process is the one that serves.
+  // Tells the running process that this one can accept, and waits until that one no longer does.
+  // REQUIRES: this one doesn't accept yet; it does so after this returned, unless with Aborted: the
+  // running process took the takeover back and serves on, so this process must end. Any other
+  // error: it died or hangs after it was told, and this process is the one that serves.
   absl::Status Ready();
 
   // The process that handed over.

@@ -22,8 +22,9 @@
 //   new process                                     running process
 //        | ---- hello --------------------------------> |   is it of our user? of our version?
 //        | <--- sockets (as many frames as they need) - |
-//        | ---- ready: "I serve" ---------------------> |   stops accepting
+//        | ---- ready: "I can serve" -----------------> |   stops accepting
 //        | <--- released -------------------------------|
+//        | accepts                                      |
 //        | ---- closes, having taken over the path ---> |
 //
 // "refused", with a sentence, can come from the running process at any time. A frame is a header

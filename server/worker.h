@@ -30,7 +30,7 @@ enum class Phase : uint8_t {
 // How the thread that started a server and its workers talk.
 class Control {
  public:
-  explicit Control(uint32_t threads) : wakes_(threads), reports_(threads) {}
+  explicit Control(uint32_t threads) : wakes_(threads), reports_(threads), late_(threads) {}
 
   Phase phase() const { return phase_.load(std::memory_order_acquire); }
   void SetPhase(Phase phase) {
@@ -62,6 +62,7 @@ class Control {
     {
       const std::lock_guard lock(mutex_);
       reports_[thread] = {asked, listening, std::move(summary)};
+      late_[thread] = false;
     }
     changed_.notify_all();
   }
@@ -71,15 +72,25 @@ class Control {
     bool listening = true;
     ServerSummary summary;
   };
-  // Asks every worker for a report, and waits for them until `patience` has passed.
+  // Asks every worker for a report, and waits for them until `patience` has passed. Who let it pass
+  // isn't waited for again until it has answered: a worker that hangs costs one patience.
   std::vector<Reported> AskAll(std::chrono::milliseconds patience) {
     const uint64_t asked = asked_.fetch_add(1) + 1;
     WakeAll();
     std::unique_lock lock(mutex_);
+    const auto answered = [&](size_t i) { return reports_[i].asked >= asked; };
     changed_.wait_for(lock, patience, [&] {
-      return std::all_of(reports_.begin(), reports_.end(),
-                         [&](const Reported& report) { return report.asked >= asked; });
+      for (size_t i = 0; i < reports_.size(); ++i) {
+        if (!answered(i) && !late_[i]) return false;
+      }
+      return true;
     });
+    for (size_t i = 0; i < reports_.size(); ++i) late_[i] = !answered(i);
+    return reports_;
+  }
+  // What each reported last, without asking.
+  std::vector<Reported> Last() {
+    const std::lock_guard lock(mutex_);
     return reports_;
   }
 
@@ -97,6 +108,7 @@ class Control {
   std::condition_variable changed_;
   std::vector<std::function<void()>> wakes_;
   std::vector<Reported> reports_;
+  std::vector<bool> late_;  // did not answer in time, and has not answered since
 };
 
 // One thread's work: a loop with the services on it, from opening to the last close.
