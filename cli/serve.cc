@@ -63,11 +63,12 @@ class ServeProcess {
     const auto ready = server::ReadyJson(server_->options(), *server_);
     out_.Write(flags_.json ? report::JsonText(ready) + "\n" : report::ReadyText(ready));
     const absl::Status told = out_.Flush(kReaderPatience);
-    if (!told.ok() && !absl::IsDeadlineExceeded(told)) return Failed(told, kExitFailed);
+    // Who waits for that line would wait for ever. (Whoever took over serves on: nobody else does.)
+    if (!told.ok() && !absl::IsDeadlineExceeded(told) && !has_taken_over_) {
+      return Failed(told, kExitFailed);
+    }
     WarnUnlessOk(told);
     WarnUnlessOk(notifier_.Ready());
-    // Who waits for that line would wait for ever. (Whoever took over serves on: nobody else does.)
-    if (told != 0 && told != EPIPE && !has_taken_over_) server_->Abort();
 
     RunUntilEnd();
     server::ServerSummary summary;
