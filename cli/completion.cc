@@ -7,7 +7,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "cli/common.h"
-#include "cli/outputs.h"
 #include "cli/groups.h"
 #include "cli/help.h"
 #include "cli/outputs.h"

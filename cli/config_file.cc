@@ -5,14 +5,29 @@
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <stdexcept>
 #include <string_view>
 
-// Without exceptions a mistake is a value, as everywhere here; nothing is written back.
-#define TOML_EXCEPTIONS 0
+namespace cli {
+namespace {
+
+// toml++ asserts what some files break, and with NDEBUG goes on from there, which may do anything.
+// Here its assertions are always on, and one that fails is an error of the file.
+[[noreturn]] void FailedAssertion() { throw std::runtime_error("this is no TOML"); }
+
+}  // namespace
+}  // namespace cli
+
+#pragma push_macro("NDEBUG")
+#undef NDEBUG
+#define TOML_ASSERT(expression) ((expression) ? void() : ::cli::FailedAssertion())
+// A mistake is thrown where it is found; nothing is written back.
+#define TOML_EXCEPTIONS 1
 #define TOML_ENABLE_FORMATTERS 0
 // It recurses for each level: with its own bound, a file could use up a thread's stack.
 #define TOML_MAX_NESTED_VALUES 16
 #include <toml++/toml.h>
+#pragma pop_macro("NDEBUG")
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -63,17 +78,18 @@ absl::StatusOr<ConfigEntry> EntryOf(const std::string& table, const std::string&
     entry.is_array = true;
     for (const toml::node& element : *array) {
       if (AppendScalar(element, &entry.values)) continue;
-      return Wrong(LineOf(element), absl::StrCat(key, ": an array holds strings (without NUL) and numbers only"));
+      return Wrong(LineOf(element),
+                   absl::StrCat(key, ": an array holds strings (without NUL) and numbers only"));
     }
     return entry;
   }
   if (AppendScalar(node, &entry.values)) return entry;
-  return Wrong(entry.line, node.is_table()
-                               ? absl::StrCat(key, ": a table within [",
-                                              absl::StrReplaceAll(table, {{" ", "."}}),
-                                              "]; tables are one a command, such as [load]")
-                               : node.is_string() ? absl::StrCat(key, ": a text with a NUL in it")
-                               : absl::StrCat(key, ": a date or time; put the value in quotes"));
+  return Wrong(entry.line,
+               node.is_table()    ? absl::StrCat(key, ": a table within [",
+                                                 absl::StrReplaceAll(table, {{" ", "."}}),
+                                                 "]; tables are one a command, such as [load]")
+               : node.is_string() ? absl::StrCat(key, ": a text with a NUL in it")
+                                  : absl::StrCat(key, ": a date or time; put the value in quotes"));
 }
 
 bool HasOnlyTables(const toml::table& table) {
@@ -134,11 +150,15 @@ absl::Status CheckBytes(const std::string& text) {
 absl::StatusOr<toml::table> Parse(const std::string& text) {
   const absl::Status checked = CheckBytes(text);
   if (!checked.ok()) return checked;
-  toml::parse_result parsed = toml::parse(text);
-  if (parsed) return std::move(parsed).table();
-  // Its sentences may run over lines, and may quote what was found.
-  return Wrong(static_cast<int>(parsed.error().source().begin.line),
-               absl::StrReplaceAll(std::string(parsed.error().description()), {{"\n", " "}}));
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    // Its sentences may run over lines, and may quote what was found.
+    return Wrong(static_cast<int>(error.source().begin.line),
+                 absl::StrReplaceAll(std::string(error.description()), {{"\n", " "}}));
+  } catch (const std::runtime_error& error) {
+    return Wrong(1, error.what());
+  }
 }
 
 absl::StatusOr<std::string> ReadText(const std::string& name, const std::string& path) {

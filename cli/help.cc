@@ -121,8 +121,9 @@ std::string ProgramHelp(const std::vector<Subcommand>& all, const std::string& d
     rows.push_back({subcommand.name, subcommand.summary});
   }
   rows.push_back({"help [COMMAND]", "show the flags of a command, with examples"});
-  const std::vector<Row> general = {{"-h, --help", "show this help"},
-                                    {"    --version", "show the version, and what runs here"}};
+  const std::vector<Row> general = {
+      {"-h, --help", "show this help"},
+      {"    --version", "show the version, and what runs here (--json [FILE]: as JSON)"}};
   const size_t width = std::max(LeftWidth(rows), LeftWidth(general));
   AppendRows(&out, rows, width);
   out += "\nFlags:\n";

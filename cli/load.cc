@@ -334,7 +334,8 @@ int Run(const LoadFlags& f) {
   if (signal != 0) return ExitBySignal(signal);
   if (!status.ok()) return Fail(kLoad, status, kExitFailed);
   const int breached = JudgeThresholds(*plan, results, json);
-  if (!report::Reader(json)["valid"].get<bool>()) return Fail(kLoad, report::LoadFailure(json), kExitFailed);
+  if (!report::Reader(json)["valid"].get<bool>())
+    return Fail(kLoad, report::LoadFailure(json), kExitFailed);
   if (breached != kExitOk) return breached;
   return f.strict ? JudgeStrictly(json) : kExitOk;
 }

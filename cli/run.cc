@@ -141,9 +141,9 @@ int ShowVersion(const VersionTexts& version, const std::vector<std::string>& arg
   }
   const bool joined = args[0].starts_with("--json=");
   if ((args[0] != "--json" && !joined) || args.size() > (joined ? 1 : 2) || !version.json) {
-    return UsageError("", absl::StrCat("--version takes --json [FILE], and not '",
-                                       args[args[0] == "--json" || joined ? args.size() - 1 : 0],
-                                       "'"));
+    return UsageError("",
+                      absl::StrCat("--version takes --json [FILE], and not '",
+                                   args[args[0] == "--json" || joined ? args.size() - 1 : 0], "'"));
   }
   const std::string path = joined             ? args[0].substr(args[0].find('=') + 1)
                            : args.size() == 2 ? args[1]

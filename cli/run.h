@@ -11,7 +11,7 @@ namespace cli {
 
 // What --version says.
 struct VersionTexts {
-  VersionTexts(const char* one_line) : text(one_line) {}                // NOLINT: nothing else
+  VersionTexts(const char* one_line) : text(one_line) {}  // NOLINT: nothing else
   VersionTexts(std::string one_line, std::function<std::string()> more_lines,
                std::function<std::string()> as_json)
       : text(std::move(one_line)), details(std::move(more_lines)), json(std::move(as_json)) {}

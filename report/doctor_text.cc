@@ -147,9 +147,7 @@ std::string MemoryRows(Reader l) {
 std::string MachineRows(Reader doctor) {
   const Reader machine = doctor["environment"]["machine"];
   const Reader system = doctor["environment"]["system"];
-  const auto of = [](Reader group, const char* name) {
-    return group[name].get<std::string>();
-  };
+  const auto of = [](Reader group, const char* name) { return group[name].get<std::string>(); };
   const Reader steal = doctor["steal_share"];
   const std::string container =
       of(system, "container") == "none"

@@ -210,8 +210,8 @@ int TryPlace(const std::string& target, bool exists) {
 }  // namespace
 
 absl::Status CannotWrite(const std::string& path, int error) {
-  const std::string what = absl::StrCat("can't write to '", path, "': ", ErrnoText(error),
-                                        OpenAdvice(error));
+  const std::string what =
+      absl::StrCat("can't write to '", path, "': ", ErrnoText(error), OpenAdvice(error));
   return IsPaths(error) ? absl::InvalidArgumentError(what) : absl::InternalError(what);
 }
 

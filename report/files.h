@@ -14,14 +14,16 @@ namespace report {
 // costs no run. "-" is standard output. What a path names is decided as a shell's redirection does
 // it, through symbolic links:
 //
-// - Nothing, or a regular file: it is replaced as a whole, by rename(2) of a new file beside it that
+// - Nothing, or a regular file: it is replaced as a whole, by rename(2) of a new file beside it
+// that
 //   has its mode and owner; links to it stay links. Where that can't be (the directory may not be
 //   written to; several hard links; an access list or an owner that can't be kept; a mount point)
 //   it is written in place.
 // - A device, a FIFO or a pipe: opened and written through. A FIFO without a reader is waited for.
 // - /dev/stdout, /dev/fd/N, /proc/self/fd/N: descriptor N, wherever it is at.
 //
-// Until something is written, what is there stays as it is, and nothing new is left. For one thread.
+// Until something is written, what is there stays as it is, and nothing new is left. For one
+// thread.
 class OutputFile {
  public:
   OutputFile() = default;
@@ -29,10 +31,10 @@ class OutputFile {
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&& other) noexcept;
 
-  // Tries the path. `on_wait` is called, once, before it waits for the reader of a FIFO; signals end
-  // that waiting as they end the process. InvalidArgument names the path, the errno (ENOENT, EACCES,
-  // EISDIR, EROFS, ENXIO, EBADF, ...) and what to do; Internal is a machine in trouble (ENOSPC,
-  // EMFILE, EIO, ...).
+  // Tries the path. `on_wait` is called, once, before it waits for the reader of a FIFO; signals
+  // end that waiting as they end the process. InvalidArgument names the path, the errno (ENOENT,
+  // EACCES, EISDIR, EROFS, ENXIO, EBADF, ...) and what to do; Internal is a machine in trouble
+  // (ENOSPC, EMFILE, EIO, ...).
   absl::Status Open(const std::string& path, const std::function<void()>& on_wait = {});
   bool is_open() const { return !path_.empty(); }
   const std::string& path() const { return path_; }
@@ -44,8 +46,8 @@ class OutputFile {
   // path and the errno; OK where nothing is open. Nothing is open afterwards.
   absl::Status Write(std::string_view text);
 
-  // Piece by piece, each in the file when this returns: the first empties it. Returns 0 or an errno;
-  // of a regular file, a piece that found no room is cut off again. End() syncs, and makes a
+  // Piece by piece, each in the file when this returns: the first empties it. Returns 0 or an
+  // errno; of a regular file, a piece that found no room is cut off again. End() syncs, and makes a
   // file that nothing was written to empty; its errno is that of the end alone.
   int Append(std::string_view text);
   int End();

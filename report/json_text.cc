@@ -28,9 +28,8 @@ bool IsValid(const Json& json) {
   if (json.is_string()) return IsUtf8(json.get_ref<const std::string&>());
   if (json.is_array()) return std::all_of(json.begin(), json.end(), IsValid);
   if (!json.is_object()) return true;
-  return std::all_of(json.items().begin(), json.items().end(), [](const auto& item) {
-    return IsUtf8(item.key()) && IsValid(item.value());
-  });
+  return std::all_of(json.items().begin(), json.items().end(),
+                     [](const auto& item) { return IsUtf8(item.key()) && IsValid(item.value()); });
 }
 
 Json Validated(const Json& json) {

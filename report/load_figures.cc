@@ -37,14 +37,13 @@ std::string NumberText(const nlohmann::ordered_json& value) {
 
 std::vector<LoadFigure> LoadFigures(const nlohmann::ordered_json& json) {
   const Reader load = json;
-  std::vector<LoadFigure> all = {
-      {"requests", load["requests"].json()},
-      {"throughput_rps", load["throughput_rps"].json()},
-      {"duration_s", load["duration_s"].json()},
-      {"errors", load["errors"]["total"].json()},
-      {"connections", load["connections"]["opened"].json()},
-      {"bytes_sent_per_s", load["bytes"]["sent_per_s"].json()},
-      {"bytes_received_per_s", load["bytes"]["received_per_s"].json()}};
+  std::vector<LoadFigure> all = {{"requests", load["requests"].json()},
+                                 {"throughput_rps", load["throughput_rps"].json()},
+                                 {"duration_s", load["duration_s"].json()},
+                                 {"errors", load["errors"]["total"].json()},
+                                 {"connections", load["connections"]["opened"].json()},
+                                 {"bytes_sent_per_s", load["bytes"]["sent_per_s"].json()},
+                                 {"bytes_received_per_s", load["bytes"]["received_per_s"].json()}};
   for (const char* name : {"latency_ns", "service_ns", "lag_ns", "connect_ns", "first_byte_ns"}) {
     figures::AddTimes(load, name, &all);
   }

@@ -12,8 +12,8 @@
 #include "absl/strings/str_replace.h"
 #include "report/escape.h"
 #include "report/format.h"
-#include "report/reader.h"
 #include "report/percentiles.h"
+#include "report/reader.h"
 #include "report/rows.h"
 #include "report/text.h"
 
@@ -131,9 +131,10 @@ std::string LatencyRows(Reader load) {
                        : load["workload"] == "crr" ? "service time, from connect(2) to the reply"
                                                    : "service time, from the send to the reply",
                        "; brackets: 95 % confidence"));
-  for (const std::string& line : PercentileLines(latency["intervals_95"].json())) text += Row("", line);
-  text += Row("", absl::StrCat("max    ", TimeText(latency["max"]), "   mean ",
-                               TimeText(latency["mean"])));
+  for (const std::string& line : PercentileLines(latency["intervals_95"].json()))
+    text += Row("", line);
+  text += Row(
+      "", absl::StrCat("max    ", TimeText(latency["max"]), "   mean ", TimeText(latency["mean"])));
   const uint64_t censored = latency["censored"].get<uint64_t>();
   if (censored > 0) {
     text += Row("", absl::StrCat(Counted(censored, "request"),
@@ -291,8 +292,7 @@ std::string ClassText(Reader load) {
                       load["service"].get<std::string>(), load["address"].get<std::string>(),
                       load["backend"].get<std::string>(),
                       Counted(load["connections"]["requested"].get<uint64_t>(), "connection"),
-                      SizeWords(load), WorkloadWords(load),
-                      SecondsText(load["duration_s"]),
+                      SizeWords(load), WorkloadWords(load), SecondsText(load["duration_s"]),
                       load["interrupted"].get<bool>() ? ", interrupted" : "");
   text += Row("requests", absl::StrCat(FormatCount(load["requests"].get<uint64_t>()), "   ",
                                        FormatCount(static_cast<uint64_t>(
@@ -311,15 +311,14 @@ std::string ClassText(Reader load) {
   }
   if (workload == "crr" && Has(load, "connect_ns")) {
     text += Row("connect", LatencyLine(load["connect_ns"]));
-    text += Row("first byte", Has(load, "first_byte_ns") ? LatencyLine(load["first_byte_ns"])
-                                                         : "none came");
+    text += Row("first byte",
+                Has(load, "first_byte_ns") ? LatencyLine(load["first_byte_ns"]) : "none came");
   }
   if (load["client"].contains("share_of_latency")) {
-    text +=
-        Row("of it", absl::StrCat(ShareText(load["client"]["share_of_latency"].get<double>()),
-                                  " is this client's: replies lay ",
-                                  TimeText(load["client"]["wait_ns"]["p50"]),
-                                  " (p50) in its kernel before it read them"));
+    text += Row("of it", absl::StrCat(ShareText(load["client"]["share_of_latency"].get<double>()),
+                                      " is this client's: replies lay ",
+                                      TimeText(load["client"]["wait_ns"]["p50"]),
+                                      " (p50) in its kernel before it read them"));
   }
   text += Row("connections", ConnectionsLine(load["connections"]));
   text += Row("bytes", BytesLine(load["bytes"]));
@@ -365,8 +364,7 @@ std::string LoadFailure(const Json& json) {
       if (!one["valid"].get<bool>())
         return one["name"].get<std::string>() + ": " + LoadFailure(one.json());
     }
-    const auto differences =
-        load["reconciliation"]["differences"].get<std::vector<std::string>>();
+    const auto differences = load["reconciliation"]["differences"].get<std::vector<std::string>>();
     return absl::StrCat("the run is not valid: ", absl::StrJoin(differences, "; "));
   }
   const Reader connections = load["connections"];

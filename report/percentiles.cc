@@ -20,9 +20,7 @@ using Json = nlohmann::ordered_json;
 constexpr double kTail = 0.025;      // of a two-sided interval of 95 %
 constexpr size_t kValueColumns = 7;  // "12.3 ms"
 
-std::string Name(Reader row) {
-  return absl::StrFormat("p%.10g", row["percentile"].get<double>());
-}
+std::string Name(Reader row) { return absl::StrFormat("p%.10g", row["percentile"].get<double>()); }
 
 uint64_t Needed(double percentile) {
   return static_cast<uint64_t>(std::ceil(std::log(kTail) / std::log(percentile / 100)));

@@ -133,9 +133,7 @@ std::string TimesText(Reader times) {
                       FormatCount(times["count"].get<uint64_t>()), ")");
 }
 
-uint64_t PortsOf(Reader probe, const char* state) {
-  return probe["ports"][state].get<uint64_t>();
-}
+uint64_t PortsOf(Reader probe, const char* state) { return probe["ports"][state].get<uint64_t>(); }
 
 std::string CountsText(Reader probe) {
   std::vector<std::string> parts;
@@ -195,8 +193,7 @@ std::string Heading(Reader probe) {
   return absl::StrCat(address, host == address ? "" : absl::StrCat(" (", host, ")"),
                       probe["here"].get<bool>() ? ", this machine" : "", ": ",
                       Counted(PortsOf(probe, "asked"), "TCP port"), " asked in ",
-                      SecondsText(probe["duration_s"]),
-                      " (", how, ")\n\n");
+                      SecondsText(probe["duration_s"]), " (", how, ")\n\n");
 }
 
 }  // namespace
@@ -208,8 +205,10 @@ std::string ProbeText(const Json& json) {
   std::string text = absl::StrCat("\n", Heading(probe), OpenTable(probe));
   text += Row("ports", CountsText(probe));
   for (const std::string& line : SilentLines(probe)) text += Row("", line);
-  if (probe["connect_ns"]["count"].get<uint64_t>() > 0) text += Row("connect", TimesText(probe["connect_ns"]));
-  if (probe["refused_ns"]["count"].get<uint64_t>() > 0) text += Row("refused", TimesText(probe["refused_ns"]));
+  if (probe["connect_ns"]["count"].get<uint64_t>() > 0)
+    text += Row("connect", TimesText(probe["connect_ns"]));
+  if (probe["refused_ns"]["count"].get<uint64_t>() > 0)
+    text += Row("refused", TimesText(probe["refused_ns"]));
   if (probe.contains("listeners_problem")) {
     text += Row("processes", TextOf(probe["listeners_problem"]));
   }

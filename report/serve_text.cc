@@ -52,9 +52,9 @@ std::string ServeText(const Json& json) {
     where.push_back(absl::StrCat(listener["service"].get<std::string>(), " on ",
                                  listener["address"].get<std::string>()));
   }
-  std::string text = absl::StrFormat(
-      "\n%s (%s), %s\n\n", absl::StrJoin(where, ", "), summary["backend"].get<std::string>(),
-      SecondsText(summary["duration_s"]));
+  std::string text =
+      absl::StrFormat("\n%s (%s), %s\n\n", absl::StrJoin(where, ", "),
+                      summary["backend"].get<std::string>(), SecondsText(summary["duration_s"]));
   const bool ended = summary["event"] == "summary";
   std::string line = absl::StrCat(FormatCount(connections["accepted"].get<uint64_t>()),
                                   " accepted, ", FormatCount(connections["open"].get<uint64_t>()),

@@ -14,9 +14,7 @@
 namespace report {
 namespace {
 
-uint64_t CountAt(Reader json, const char* key) {
-  return json[key].get<uint64_t>();
-}
+uint64_t CountAt(Reader json, const char* key) { return json[key].get<uint64_t>(); }
 
 std::string Queue(Reader row) {
   const Reader queue = row["accept_queue"];
@@ -61,10 +59,8 @@ std::string Step(Reader step) {
   const uint64_t opened = CountAt(step, "opened"), timed_out = CountAt(step, "timed_out");
   std::string text = absl::StrCat(Counted(CountAt(step, "syn_retransmits"), "SYN"), " again: ");
   if (opened > 0) {
-    absl::StrAppend(&text, FormatCount(opened), " opened, in ",
-                    TimeText(step["min_ns"]), " to ",
-                    TimeText(step["max_ns"]), " (p50 ",
-                    TimeText(step["p50_ns"]), ")");
+    absl::StrAppend(&text, FormatCount(opened), " opened, in ", TimeText(step["min_ns"]), " to ",
+                    TimeText(step["max_ns"]), " (p50 ", TimeText(step["p50_ns"]), ")");
   }
   if (timed_out > 0) {
     absl::StrAppend(&text, opened > 0 ? ", " : "", FormatCount(timed_out), " timed out");
@@ -110,8 +106,8 @@ std::string BurstText(Reader server) {
   std::string steep = absl::StrCat(FormatCount(CountAt(last["connections"], "requested")), " in ",
                                    TimeText(last["opening_ns"]));
   if (CountAt(times, "count") > 0) {
-    absl::StrAppend(&steep, ", open after p50 ", TimeText(times["p50"]),
-                    ", max ", TimeText(times["max"]));
+    absl::StrAppend(&steep, ", open after p50 ", TimeText(times["p50"]), ", max ",
+                    TimeText(times["max"]));
   }
   text += Row("last burst", steep);
   text += Row("connects", Fates(last["connections"]));

@@ -36,9 +36,8 @@ std::string Cost(Reader row) {
 std::string Ports(Reader ports) {
   std::string text = absl::StrCat(FormatCount(ports["ports"].get<uint64_t>()), " to connect from");
   if (ports["rate_max"].is_null()) return text + "; none stays behind";
-  absl::StrAppend(&text, ", each held for ",
-                  SecondsText(ports["held_s"]),
-                  ": they last at up to ", FormatRate(ports["rate_max"].get<double>()));
+  absl::StrAppend(&text, ", each held for ", SecondsText(ports["held_s"]), ": they last at up to ",
+                  FormatRate(ports["rate_max"].get<double>()));
   if (ports["used_up_after_s"].is_null()) return text;
   return absl::StrCat(
       text, absl::StrFormat("; at this rate, for %.3g s", ports["used_up_after_s"].get<double>()));

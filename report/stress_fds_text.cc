@@ -80,8 +80,7 @@ std::string Recovery(Reader recovery) {
   if (recovery["answered"] == 0) return closed + "nobody who waited was answered";
   return absl::StrCat(closed, "of who waited, the first was answered after ",
                       TimeText(recovery["first_ns"]), ", the last (of ",
-                      FdNumber(recovery["answered"]), ") after ",
-                      TimeText(recovery["last_ns"]));
+                      FdNumber(recovery["answered"]), ") after ", TimeText(recovery["last_ns"]));
 }
 
 }  // namespace

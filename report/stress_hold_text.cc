@@ -19,15 +19,18 @@ std::string Count(Reader number) { return FormatCount(number.get<uint64_t>()); }
 
 std::string HeldHow(Reader hold) {
   std::vector<std::string> parts = {hold["descriptors"].get<std::string>() + " descriptors"};
-  if (hold["processes"].get<uint64_t>() > 1) parts.push_back(Count(hold["processes"]) + " processes at each end");
-  if (hold["threads"].get<uint64_t>() > 1) parts.push_back(Count(hold["threads"]) + " event loops each");
-  if (hold["sources"].get<uint64_t>() > 1) parts.push_back(Count(hold["sources"]) + " source addresses");
+  if (hold["processes"].get<uint64_t>() > 1)
+    parts.push_back(Count(hold["processes"]) + " processes at each end");
+  if (hold["threads"].get<uint64_t>() > 1)
+    parts.push_back(Count(hold["threads"]) + " event loops each");
+  if (hold["sources"].get<uint64_t>() > 1)
+    parts.push_back(Count(hold["sources"]) + " source addresses");
   return absl::StrCat(Count(hold["held"]), ", with ", absl::StrJoin(parts, ", "));
 }
 
 std::string RampText(Reader ramp) {
-  return absl::StrCat(SecondsText(ramp["duration_s"]),
-                      ", ", FormatRate(ramp["connections_per_s"].get<double>()));
+  return absl::StrCat(SecondsText(ramp["duration_s"]), ", ",
+                      FormatRate(ramp["connections_per_s"].get<double>()));
 }
 
 // "p50 48 µs, p99 120 µs, max 1.2 ms"; "" where there are none.

@@ -289,9 +289,9 @@ class HoldRun {
   // What went wrong that is no limit's doing.
   void JudgeErrors() {
     if (outcome_.errors == 0 && outcome_.answered == options_.connections) return;
-    Problem(
-        absl::StrCat(report::FormatCount(outcome_.errors), " errors (", report::JsonText(outcome_.by_errno),
-                     outcome_.problem.empty() ? "" : absl::StrCat("; ", outcome_.problem), ")"));
+    Problem(absl::StrCat(
+        report::FormatCount(outcome_.errors), " errors (", report::JsonText(outcome_.by_errno),
+        outcome_.problem.empty() ? "" : absl::StrCat("; ", outcome_.problem), ")"));
   }
 
   // --- what it found ----------------------------------------------------------------------------

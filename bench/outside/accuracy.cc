@@ -346,5 +346,6 @@ int main(int argc, char** argv) {
     bench::Say("usage: accuracy BUILD_DIRECTORY RESULT_FILE [ROUNDS [SECONDS]]");
     return 2;
   }
+  if (!bench::CanWrite(argv[2])) return 2;
   return bench::Main(argv[1], argv[2], rounds, argc == 5 ? argv[4] : "2");
 }

@@ -320,5 +320,6 @@ int main(int argc, char** argv) {
     bench::Say("usage: clients BUILD_DIRECTORY RESULT_FILE [ROUNDS [SECONDS]]");
     return 2;
   }
+  if (!bench::CanWrite(argv[2])) return 2;
   return bench::Main(argv[1], argv[2], rounds, seconds);
 }

@@ -166,5 +166,6 @@ int main(int argc, char** argv) {
     bench::Say("usage: connect BUILD_DIRECTORY RESULT_FILE [ROUNDS]");
     return 2;
   }
+  if (!bench::CanWrite(argv[2])) return 2;
   return bench::Main(argv[1], argv[2], rounds);
 }

@@ -232,6 +232,12 @@ Json Interleave(const std::vector<Contender>& contenders, int rounds, uint64_t s
 
 void Say(const std::string& what) { std::cerr << what << std::endl; }
 
+bool CanWrite(const std::string& path) {
+  const absl::Status opened = report::OutputFile().Open(path);
+  if (!opened.ok()) Say(std::string(opened.message()));
+  return opened.ok();
+}
+
 bool AnyFailed(const Json& json) {
   if (json.is_object() && json.contains("failed")) return true;
   return json.is_structured() && std::any_of(json.begin(), json.end(), AnyFailed);

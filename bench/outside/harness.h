@@ -78,6 +78,9 @@ Json Interleave(const std::vector<Contender>& contenders, int rounds, uint64_t s
 // Says what goes on, on standard error.
 void Say(const std::string& what);
 
+// Whether a result can be written to that path, tried before anything is measured; says why not.
+bool CanWrite(const std::string& path);
+
 // Whether an Interleave() in it has a failed contender.
 bool AnyFailed(const Json& json);
 

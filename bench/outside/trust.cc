@@ -174,5 +174,6 @@ int main(int argc, char** argv) {
     bench::Say("usage: trust BUILD_DIRECTORY RESULT_FILE [PAIRS]    (10 to 80)");
     return 2;
   }
+  if (!bench::CanWrite(argv[2])) return 2;
   return bench::Main(argv[1], argv[2], pairs);
 }
