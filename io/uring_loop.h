@@ -1354,6 +1354,8 @@ class UringLoop {
                (slot.paused || NeedsCancelToPause(slot))) {
       CancelReceive(slot);
     }
+    if (slot.paused && slot.operations == 0 && !slot.hung_up && !slot.messages) [[unlikely]]
+      WatchReset(slot);
   }
 
   void Finish(Slot& slot) {
@@ -1456,12 +1458,28 @@ class UringLoop {
     slot.watches_end = true;
   }
 
+  // Of a connection that isn't received from, and is sent nothing, nobody would tell a reset, and
+  // what is kept for it would stay. A poll for nothing still tells of errors (poll(2)).
+  void WatchReset(Slot& slot) {
+    io_uring_sqe* sqe = Prepare();
+    if (sqe == nullptr) return List(slot);
+    io_uring_prep_poll_add(sqe, slot.fd, 0);
+    Prepared(sqe, Operation::kHangUp, slot);
+    slot.watches_end = true;
+  }
+
   void OnHangUp(Slot& slot, int result) {
     slot.watches_end = false;
+    if (result > 0 && (result & POLLERR) && slot.paused) Fail(slot, ErrorOf(slot));
     if (result < 0 && result != -ECANCELED) Fail(slot, -result);  // its end would be missed
     if (result < 0 || slot.dead) return;
     slot.hung_up = true;
     if (slot.receiving && !slot.cancelled && !slot.ended) CancelReceive(slot);
+  }
+
+  static int ErrorOf(const Slot& slot) {
+    const int error = slot.direct ? 0 : SocketError(slot.fd);
+    return error != 0 ? error : ECONNRESET;
   }
 
   // A Unix socket connects at once or not at all.
