@@ -402,11 +402,17 @@ class Responder {
     return true;
   }
 
-  // What can't be kept for a connection ends it, and nobody else.
+  // What can't be kept for a connection ends it, and nobody else. It is counted once, whatever its
+  // service writes before that comes about.
+  template <class L>
+  void Drop(L& loop, io::Connection& c, uint64_t Refusals::*why) noexcept {
+    if (loop.Find(c.index, c.generation) == nullptr) return;  // it ends already
+    ++(refusals_.*why);
+    loop.Abort(c);
+  }
   template <class L>
   void OutOfMemory(L& loop, io::Connection& c) noexcept {
-    ++refusals_.no_memory;
-    loop.Abort(c);
+    Drop(loop, c, &Refusals::no_memory);
   }
 
   // --- requests that wait -----------------------------------------------------------------------
@@ -450,8 +456,7 @@ class Responder {
              io::Bytes out) {
     const size_t cost = DelayQueue::Cost(out.size());
     if (delayed_.bytes() + cost > delayed_bytes_max_) {
-      ++refusals_.over_delayed_limit;
-      return loop.Abort(c);
+      return Drop(loop, c, &Refusals::over_delayed_limit);
     }
     session.last_due_ns = std::max(session.last_due_ns, Now() + delay.count());
     if (!delayed_.Add(session.last_due_ns, c.index, c.generation, out)) return OutOfMemory(loop, c);
