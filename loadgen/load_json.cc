@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/errors.h"
+#include "loadgen/source_ports.h"
 #include "stats/histogram_json.h"
 
 namespace loadgen {
@@ -197,6 +198,17 @@ Json Server(const LoadOptions& options, const LoadResult& result, uint64_t reque
           {"thread_share_max", busiest >= 0 ? Json(busiest) : Json()}};
 }
 
+// With what explains them, where they don't by themselves.
+Json ErrorsOf(const LoadOptions& options, const LoadResult& result) {
+  Json errors = ErrorsJson(result);
+  if (!result.out_of_ports || errors.contains("problem") || options.at.is_unix()) return errors;
+  const auto ports = ReadLocalPorts();
+  if (!ports.ok()) return errors;
+  const bool each_once = options.workload == Workload::kConnect;
+  errors["problem"] = OutOfPorts(*ports, options.sources.size(), each_once);
+  return errors;
+}
+
 // What a run of one class has, and each class of a mix.
 Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVerdict& verdict) {
   const auto& connections = result.connections;
@@ -221,7 +233,7 @@ Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVe
       {"requests", result.requests},
       {"throughput_rps", result.throughput_rps},
       {"requests_total", result.requests_total},
-      {"errors", ErrorsJson(result)},
+      {"errors", ErrorsOf(options, result)},
       {"connections",
        {{"requested", connections.requested},
         {"opened", connections.opened},

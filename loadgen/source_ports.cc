@@ -106,6 +106,23 @@ absl::StatusOr<LocalPorts> ParseLocalPorts(std::string_view range, std::string_v
   return ports;
 }
 
+std::string_view MorePorts() {
+  return "more addresses (--source 127.0.0.1,127.0.0.2), a wider range (sysctl -w "
+         "net.ipv4.ip_local_port_range='1024 65535'), sysctl -w net.ipv4.tcp_tw_reuse=1";
+}
+
+std::string OutOfPorts(const LocalPorts& ports, size_t sources, bool each_once) {
+  const size_t usable = ports.Usable().size(), addresses = std::max<size_t>(1, sources);
+  const std::string_view more = MorePorts();
+  return absl::StrCat(
+      "no port was left to connect from: net.ipv4.ip_local_port_range is ", ports.first, " ",
+      ports.last, ", which is ", usable * addresses, " ports of ",
+      addresses == 1 ? std::string("one address") : absl::StrCat(addresses, " addresses"),
+      each_once ? ", and each connection that we close keeps its own for a while (TIME_WAIT)" : "",
+      "; use ", absl::string_view(more.data(), more.size()),
+      each_once ? ", or a lower --rate" : ", or fewer connections (-c)");
+}
+
 absl::StatusOr<LocalPorts> ReadLocalPorts() {
   const auto range = ReadSysctl(kRangePath);
   if (!range.ok()) return range.status();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -24,6 +25,15 @@ struct LocalPorts {
 absl::StatusOr<LocalPorts> ParseLocalPorts(std::string_view range, std::string_view reserved);
 // As this network namespace has them, in /proc/sys/net/ipv4. NotFound where they can't be read.
 absl::StatusOr<LocalPorts> ReadLocalPorts();
+
+// What gives a client more ports to connect from, as commands and flags.
+std::string_view MorePorts();
+
+// Of a run that had no port left (EADDRNOTAVAIL): how many there are, of so many source addresses
+// (0: one, the kernel's choice), what holds them, and what to do; one sentence without a full stop.
+// `each_once`: every request had a connection of its own, whose port stays in TIME_WAIT (RFC 9293,
+// 3.6.1).
+std::string OutOfPorts(const LocalPorts& ports, size_t sources, bool each_once);
 
 // Hands out the addresses and ports that one thread connects from, so that no two threads try the
 // same. Not thread-safe: each thread has its own, made with the same sources, ports and threads.

@@ -46,10 +46,8 @@ Limit PortLimit(const PortBudget& budget) {
                                 report::FormatCount(budget.ports), " ports of ",
                                 budget.sources == 1 ? std::string("one address")
                                                     : absl::StrCat(budget.sources, " addresses")),
-          .mend =
-              "more addresses (--source 127.0.0.1,127.0.0.2), a wider range (sysctl -w "
-              "net.ipv4.ip_local_port_range='1024 65535'), sysctl -w net.ipv4.tcp_tw_reuse=1, "
-              "or a server that closes first (--closes server)"};
+          .mend = std::string(loadgen::MorePorts()) +
+                  ", or a server that closes first (--closes server)"};
 }
 
 Json ToJson(const PortBudget& budget, double rate, bool held) {

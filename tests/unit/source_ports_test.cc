@@ -187,5 +187,18 @@ TEST(SourcePlan, PaysFromAQuarterOfThePortsOn) {
   EXPECT_TRUE(SourcePlan::Pays(201, 2, ports));
 }
 
+// What a run that had none left says: which ports, what holds them, and what to do.
+TEST(OutOfPorts, NamesThePortsAndTheMends) {
+  const LocalPorts ports = {.first = 40000, .last = 40099, .reserved = {{40000, 40009}}};
+  const std::string each = OutOfPorts(ports, 0, /*each_once=*/true);
+  for (const char* part : {"40000 40099", "90 ports of one address", "TIME_WAIT", "--source",
+                           "tcp_tw_reuse", "ip_local_port_range='1024 65535'"}) {
+    EXPECT_NE(each.find(part), std::string::npos) << part << " is missing in: " << each;
+  }
+  const std::string kept = OutOfPorts(ports, 2, /*each_once=*/false);
+  EXPECT_NE(kept.find("180 ports of 2 addresses"), std::string::npos) << kept;
+  EXPECT_EQ(kept.find("TIME_WAIT"), std::string::npos) << kept;
+}
+
 }  // namespace
 }  // namespace loadgen
