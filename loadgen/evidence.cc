@@ -15,6 +15,16 @@ int64_t MonotonicNanos() {
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
+// What came between the two; nothing where the group changed.
+stats::CgroupThrottling Between(const stats::CgroupThrottling& begin,
+                                const stats::CgroupThrottling& end) {
+  if (end.group.empty() || begin.group != end.group || end.periods < begin.periods) return {};
+  stats::CgroupThrottling between = end;
+  between.periods -= begin.periods;
+  between.ns = std::max<int64_t>(0, end.ns - begin.ns);
+  return between;
+}
+
 }  // namespace
 
 Witness::Readings Witness::Read() const {
@@ -26,7 +36,9 @@ Witness::Readings Witness::Read() const {
   if (server_pid_ > 0) {
     const auto server = stats::ProcessTreeCpuNanos(server_pid_);
     if (server.ok()) readings.server_ns = *server;
+    readings.server_throttled = stats::CgroupThrottled(server_pid_);
   }
+  readings.throttled = stats::CgroupThrottled();
   readings.at_ns = MonotonicNanos();
   return readings;
 }
@@ -59,6 +71,10 @@ Evidence Witness::RunEnds() {
   evidence.others_cpus =
       static_cast<double>(std::max<int64_t>(0, others.cpu_ns - others.interrupt_ns)) / window_ns;
   evidence.others_error_cpus = static_cast<double>(others.error_ns) / window_ns;
+  evidence.throttled = Between(begin_.throttled, end_.throttled);
+  if (end_.server_throttled.group != end_.throttled.group) {
+    evidence.server_throttled = Between(begin_.server_throttled, end_.server_throttled);
+  }
   evidence.steal_share = stats::Shares(begin_.machine.all, end_.machine.all).steal;
   return evidence;
 }

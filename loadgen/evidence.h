@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "loadgen/reconciliation.h"
+#include "stats/cgroups.h"
 #include "stats/cpu_usage.h"
 #include "stats/kernel_counters.h"
 
@@ -13,11 +14,14 @@ namespace loadgen {
 struct Evidence {
   bool window = false;  // what is of the window is there
   double window_s = 0;
-  double client_cpus = 0;          // CPUs' worth of time that this process used
-  double others_cpus = 0;          // likewise, that neither it nor the server used
-  bool others_known = false;       // the server is not among them, or not on this machine
-  double others_error_cpus = 0;    // what others_cpus may be off by, at the least
-  double steal_share = 0;          // of the machine's CPU time that the hypervisor took
+  double client_cpus = 0;        // CPUs' worth of time that this process used
+  double others_cpus = 0;        // likewise, that neither it nor the server used
+  bool others_known = false;     // the server is not among them, or not on this machine
+  double others_error_cpus = 0;  // what others_cpus may be off by, at the least
+  double steal_share = 0;        // of the machine's CPU time that the hypervisor took
+  // What the window has of stats::CgroupThrottled(): of our control group, and of the server's
+  // where that is another one.
+  stats::CgroupThrottling throttled, server_throttled;
   stats::KernelDifference kernel;  // over the whole run, of the whole network namespace
   std::optional<Reconciliation> reconciliation;  // with --server-metrics: ServerWitness
 };
@@ -40,6 +44,7 @@ class Witness {
     int64_t at_ns = 0;  // 0: none
     int64_t own_ns = 0, server_ns = 0;
     stats::MachineCpu machine;
+    stats::CgroupThrottling throttled, server_throttled;
   };
   Readings Read() const;
 

@@ -82,8 +82,12 @@ class Accuser {
       Add("others_cpu", absl::StrFormat("other processes used %.2f CPUs", evidence_.others_cpus),
           "end them, or keep them off these CPUs (taskset, --cpus)");
     }
+    const bool stopped = Quota(evidence_.throttled, "this process'");
+    Quota(evidence_.server_throttled, "the server's");
     const double thread_ns = result_.duration_s * 1e9 * options_.threads;
-    if (result_.usage.waited_ns > 0 && result_.usage.waited_ns >= kWaitedShare * thread_ns) {
+    // Threads that the quota stopped were without a CPU, too: that is nobody else's doing.
+    if (!stopped && result_.usage.waited_ns > 0 &&
+        result_.usage.waited_ns >= kWaitedShare * thread_ns) {
       Add("cpu_taken",
           absl::StrCat("client threads were runnable and without a CPU for ",
                        Percent(result_.usage.waited_ns / thread_ns), " of the time"),
@@ -94,6 +98,19 @@ class Accuser {
       Add("loop_lag", absl::StrCat("the event loop was ", Micros(lag), " late in 1 % of its turns"),
           "give it more threads (-t), or fewer connections (-c) or bytes (-s) each");
     }
+  }
+
+  // Whether a control group's quota of CPU time stopped it in the window.
+  bool Quota(const stats::CgroupThrottling& throttled, const char* whose) {
+    if (!evidence_.window || throttled.periods == 0) return false;
+    Add("cpu_quota",
+        absl::StrFormat("%s control group (%s) used up its CPU quota of %.3g CPUs (cpu.max) and "
+                        "was stopped in %d periods, its threads together for %.3g s",
+                        whose, throttled.group, throttled.cpus, throttled.periods,
+                        static_cast<double>(throttled.ns) / 1e9),
+        "raise the quota (CPUQuota= in the unit, --cpus of the container), or ask for less "
+        "(--rate, -c)");
+    return true;
   }
 
   void Schedule() {
@@ -245,7 +262,7 @@ void Decide(const LoadOptions& options, const LoadResult& result, RunVerdict* ve
                           : "not all that was asked was answered rightly";
     return;
   }
-  for (const char* noise : {"steal", "others_cpu", "cpu_taken"}) {
+  for (const char* noise : {"steal", "cpu_quota", "others_cpu", "cpu_taken"}) {
     if (!Has(*verdict, {noise})) continue;
     verdict->kind = RunKind::kNoisy;
     verdict->reason = TextOf(*verdict, noise);

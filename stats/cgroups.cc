@@ -23,10 +23,11 @@ struct Hierarchy {
 
 // The lines of /proc/self/cgroup are "4:memory:/path" (version 1) and "0::/path" (version 2). A
 // controller belongs to one version at a time.
-Hierarchy FindHierarchy(const std::string& root, const std::string& controller) {
+Hierarchy FindHierarchy(const std::string& root, const std::string& controller,
+                        const std::string& who = "self") {
   const std::string mounts = root + "/sys/fs/cgroup";
   std::string unified = "/";
-  std::ifstream file(root + "/proc/self/cgroup");
+  std::ifstream file(root + "/proc/" + who + "/cgroup");
   for (std::string line; std::getline(file, line);) {
     std::istringstream parts(line);
     std::string number, names, path;
@@ -129,6 +130,26 @@ std::optional<double> CgroupCpus(const std::string& root) {
     cpus = std::min(cpus, QuotaOf(folder, at.version));
   }
   return cpus;
+}
+
+CgroupThrottling CgroupThrottled(int pid, const std::string& root) {
+  CgroupThrottling throttled;
+  const Hierarchy at = FindHierarchy(root, "cpu", pid == 0 ? "self" : std::to_string(pid));
+  if (!IsThere(at)) return throttled;
+  const auto field = [](const std::string& folder, const char* name) {
+    return ParseNumber<uint64_t>(FieldOf(folder + "/cpu.stat", name, ' ')).value_or(0);
+  };
+  for (const std::string& folder : Folders(at)) {
+    const double cpus = QuotaOf(folder, at.version);
+    if (!std::isfinite(cpus)) continue;
+    throttled.cpus = throttled.group.empty() ? cpus : std::min(throttled.cpus, cpus);
+    if (throttled.group.empty()) throttled.group = folder.substr(at.mount.size());
+    if (throttled.group.empty()) throttled.group = "/";
+    throttled.periods += field(folder, "nr_throttled");
+    throttled.ns += static_cast<int64_t>(at.version == 1 ? field(folder, "throttled_time")
+                                                         : field(folder, "throttled_usec") * 1000);
+  }
+  return throttled;
 }
 
 CgroupLimit CgroupMemory(const std::string& root) {

@@ -20,6 +20,18 @@ struct CgroupLimit {
 // CPUs' worth of time: the quota; infinity where there is none.
 std::optional<double> CgroupCpus(const std::string& root = "");
 
+// How often, and for how long, the groups of a process were stopped because their CPU quota was
+// used up, so far (cpu.stat: nr_throttled, throttled_usec or throttled_time). Of nested groups with
+// a quota each, the sum.
+struct CgroupThrottling {
+  std::string group;     // the innermost with a quota, as its path; "" where there is none
+  double cpus = 0;       // the tightest quota: cpu.max, cpu.cfs_quota_us
+  uint64_t periods = 0;  // in which it was stopped
+  int64_t ns = 0;        // for which its threads together were kept from running
+};
+// Of this process, or of `pid`; empty where no group has a quota, or it can't be read.
+CgroupThrottling CgroupThrottled(int pid = 0, const std::string& root = "");
+
 // Bytes. Page cache that the kernel would drop first (inactive_file) counts as left.
 CgroupLimit CgroupMemory(const std::string& root = "");
 

@@ -154,6 +154,44 @@ TEST(MachineLimits, AreThoseOfThisProcess) {
   EXPECT_LE(limits.MemoryLeft().value_or(1), limits.memory_bytes.value_or(0));
 }
 
+TEST(CgroupThrottled, OfVersion2IsOfAllGroupsWithAQuota) {
+  const FakeRoot root;
+  root.Write("/proc/self/cgroup", "0::/outer/inner\n");
+  root.Write("/sys/fs/cgroup/cgroup.controllers", "cpu\n");
+  EXPECT_EQ(CgroupThrottled(0, root.path()).group, "");
+  root.Write("/sys/fs/cgroup/outer/cpu.max", "200000 100000\n");
+  root.Write("/sys/fs/cgroup/outer/cpu.stat",
+             "usage_usec 9\nnr_periods 7\nnr_throttled 2\nthrottled_usec 3000\n");
+  root.Write("/sys/fs/cgroup/outer/inner/cpu.max", "max 100000\n");
+  root.Write("/sys/fs/cgroup/outer/inner/cpu.stat", "nr_throttled 5\nthrottled_usec 5\n");
+  const CgroupThrottling outer = CgroupThrottled(0, root.path());
+  EXPECT_EQ(outer.group, "/outer");
+  EXPECT_EQ(outer.periods, 2u);
+  EXPECT_EQ(outer.ns, 3'000'000);
+  root.Write("/sys/fs/cgroup/outer/inner/cpu.max", "50000 100000\n");
+  const CgroupThrottling both = CgroupThrottled(0, root.path());
+  EXPECT_EQ(both.group, "/outer/inner");
+  EXPECT_EQ(both.cpus, 0.5);
+  EXPECT_EQ(both.periods, 7u);
+}
+
+TEST(CgroupThrottled, OfVersion1AndOfAnotherProcess) {
+  const FakeRoot root;
+  root.Write("/proc/self/cgroup", "4:cpu,cpuacct:/\n");
+  root.Write("/proc/77/cgroup", "4:cpu,cpuacct:/box\n");
+  root.Write("/sys/fs/cgroup/cpu,cpuacct/cgroup.procs", "");
+  root.Write("/sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us", "150000\n");
+  root.Write("/sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us", "100000\n");
+  root.Write("/sys/fs/cgroup/cpu,cpuacct/box/cpu.stat",
+             "nr_periods 9\nnr_throttled 4\nthrottled_time 123456\n");
+  EXPECT_EQ(CgroupThrottled(0, root.path()).group, "");
+  const CgroupThrottling box = CgroupThrottled(77, root.path());
+  EXPECT_EQ(box.group, "/box");
+  EXPECT_EQ(box.cpus, 1.5);
+  EXPECT_EQ(box.periods, 4u);
+  EXPECT_EQ(box.ns, 123456);
+}
+
 TEST(CgroupMemory, OfVersion2CountsWhatIsLeft) {
   const FakeRoot root;
   const std::string groups = "/sys/fs/cgroup/";

@@ -101,6 +101,28 @@ TEST_F(RunVerdictTest, SeesCpusThatWereNotOurs) {
   EXPECT_EQ(Verdict().kind, RunKind::kNoisy);
 }
 
+// A quota that stops the client is its own accusation, and nobody else is blamed for the waiting.
+TEST_F(RunVerdictTest, AQuotaIsAccusedAndNobodyElse) {
+  result_.usage.waited_ns = 5'000 * kMs;
+  evidence_.throttled = {.group = "/box", .cpus = 0.5, .periods = 0, .ns = 0};
+  EXPECT_FALSE(Accused("cpu_quota"));
+  EXPECT_TRUE(Accused("cpu_taken"));
+  evidence_.throttled.periods = 40;
+  evidence_.throttled.ns = 1'500 * kMs;
+  const RunVerdict verdict = Verdict();
+  EXPECT_EQ(verdict.kind, RunKind::kNoisy);
+  EXPECT_EQ(
+      verdict.reason,
+      "this process' control group (/box) used up its CPU quota of 0.5 CPUs (cpu.max) and was "
+      "stopped in 40 periods, its threads together for 1.5 s");
+  EXPECT_FALSE(Accused("cpu_taken"));
+  EXPECT_FALSE(Accused("others_cpu"));
+  evidence_.throttled = {};
+  evidence_.server_throttled = {.group = "/server", .cpus = 1, .periods = 1, .ns = 1};
+  EXPECT_TRUE(Accused("cpu_quota"));
+  EXPECT_TRUE(Accused("cpu_taken"));  // ours waited for somebody else
+}
+
 TEST_F(RunVerdictTest, SeesARateThatWasNotReached) {
   result_.schedule.unsent = 5'000;
   EXPECT_TRUE(Accused("rate_not_reached"));
