@@ -18,7 +18,7 @@
 #include "cli/compare_flags.h"
 #include "cli/compare_plan.h"
 #include "cli/matrix.h"
-#include "cli/output.h"
+#include "cli/output_lines.h"
 #include "cli/outputs.h"
 #include "cli/signals.h"
 #include "cli/subcommands.h"
@@ -66,8 +66,8 @@ class Progress {
 
  private:
   const bool quiet_, terminal_;
-  const std::shared_ptr<Output> output_ =  // shared by copies
-      std::make_shared<Output>(STDERR_FILENO, absl::StrCat("ringside ", kName));
+  const std::shared_ptr<OutputLines> output_ =  // shared by copies
+      std::make_shared<OutputLines>(STDERR_FILENO, absl::StrCat("ringside ", kName));
 };
 
 // What a comparison leaves.

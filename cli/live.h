@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "cli/live_figures.h"
-#include "cli/output.h"
+#include "cli/output_lines.h"
 #include "cli/screen.h"
 #include "loadgen/interval.h"
 #include "loadgen/load.h"

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/output.h"
+#include "cli/output_lines.h"
 
 namespace cli {
 

@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/common.h"
-#include "cli/output.h"
+#include "cli/output_lines.h"
 #include "cli/serve_flags.h"
 #include "cli/shortfalls.h"
 #include "cli/signals.h"
@@ -45,7 +45,7 @@ constexpr io::Nanos kReaderPatience = std::chrono::seconds(1);
 constexpr size_t kResultBytesMax = 64 << 20;  // of stdout: never reached by what we say there
 
 // A server in its surroundings: signals, the service manager, predecessor and successor, the admin
-// address. Once it serves, nothing that it says makes it wait (cli/output.h): who doesn't read our
+// address. Once it serves, nothing that it says makes it wait (cli/output_lines.h): who doesn't read our
 // log must not stop a takeover halfway.
 class ServeProcess {
  public:
@@ -295,8 +295,8 @@ class ServeProcess {
   const ServeFlags& flags_;
   server::ServerOptions options_;
   Signals signals_{SIGUSR1};
-  Output out_{STDOUT_FILENO, kServe, kResultBytesMax};
-  Output err_{STDERR_FILENO, absl::StrCat("ringside ", kServe)};
+  OutputLines out_{STDOUT_FILENO, kServe, kResultBytesMax};
+  OutputLines err_{STDERR_FILENO, absl::StrCat("ringside ", kServe)};
   server::Notifier notifier_;
   std::optional<server::TakeoverServer> takeover_;
   std::optional<server::TakeoverClient> predecessor_;

@@ -13,7 +13,7 @@
 #include "bench/process.h"
 #include "cli/arguments.h"
 #include "cli/common.h"
-#include "cli/output.h"
+#include "cli/output_lines.h"
 #include "cli/outputs.h"
 #include "cli/serve_flags.h"
 #include "cli/signals.h"

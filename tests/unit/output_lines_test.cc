@@ -1,4 +1,4 @@
-#include "cli/output.h"
+#include "cli/output_lines.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -53,7 +53,7 @@ std::string Read(int fd) {
 // and in its order, or was told to be lost.
 void ExpectNeverWaits(const Ends& ends) {
   const int flags = fcntl(ends.write, F_GETFL);
-  Output output(ends.write, "it", kKept);
+  OutputLines output(ends.write, "it", kKept);
   for (int i = 0; i < kLines; ++i) output.Write(LineOf(i));  // this would hang
   EXPECT_GT(output.lost(), 0u);
   EXPECT_TRUE(absl::IsDeadlineExceeded(output.Flush(io::Nanos::zero())));
@@ -121,7 +121,7 @@ TEST_F(OutputTest, IsQuietWhenTheReaderHasGone) {
   Ends ends;
   ASSERT_EQ(pipe2(&ends.read, O_CLOEXEC), 0);
   close(std::exchange(ends.read, -1));
-  Output output(ends.write, "it");
+  OutputLines output(ends.write, "it");
   output.Write("1\n2\n");
   output.Write("3\n");
   EXPECT_TRUE(output.Flush(kHang).ok());
@@ -132,7 +132,7 @@ TEST_F(OutputTest, SaysThatADiskIsFull) {
   Ends ends;
   ends.write = open("/dev/full", O_WRONLY | O_CLOEXEC);
   ASSERT_GE(ends.write, 0);
-  Output output(ends.write, "it");
+  OutputLines output(ends.write, "it");
   output.Write("1\n");
   const absl::Status flushed = output.Flush(kHang);
   EXPECT_TRUE(absl::IsInternal(flushed));
@@ -146,7 +146,7 @@ TEST_F(OutputTest, AWaitEndsAtASignal) {
   ASSERT_EQ(pipe2(&ends.read, O_CLOEXEC), 0);
   ASSERT_EQ(pipe2(&signal.read, O_CLOEXEC), 0);
   ASSERT_EQ(write(signal.write, "x", 1), 1);
-  Output output(ends.write, "it", 1 << 20);
+  OutputLines output(ends.write, "it", 1 << 20);
   for (int i = 0; i < kLines; ++i) output.Write(LineOf(i));
   EXPECT_TRUE(absl::IsCancelled(output.Flush(kHang, signal.read)));
 }

@@ -1,4 +1,4 @@
-#include "cli/output.h"
+#include "cli/output_lines.h"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -70,25 +70,25 @@ ssize_t NonblockingStream::Write(std::string_view bytes) const {
   return write(fd_, piece.iov_base, piece.iov_len);
 }
 
-Output::Output(int fd, std::string name, size_t bytes_max)
+OutputLines::OutputLines(int fd, std::string name, size_t bytes_max)
     : stream_(fd),
       name_(std::move(name)),
       bytes_max_(bytes_max),
       waits_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
-void Output::Lose(std::string_view lines) {
+void OutputLines::Lose(std::string_view lines) {
   lost_.fetch_add(static_cast<uint64_t>(std::count(lines.begin(), lines.end(), '\n')),
                   std::memory_order_relaxed);
 }
 
-void Output::TellLosses() {
+void OutputLines::TellLosses() {
   const uint64_t now = lost();
   if (now == told_) return;
   absl::StrAppend(&kept_, name_, ": ", now - told_, " lines lost here: nobody read them in time\n");
   told_ = now;
 }
 
-void Output::Write(std::string_view lines) {
+void OutputLines::Write(std::string_view lines) {
   if (lines.empty()) return;
   const std::lock_guard lock(mutex_);
   if (gone_ || (!kept_.empty() && kept_.size() + lines.size() > bytes_max_)) return Lose(lines);
@@ -97,7 +97,7 @@ void Output::Write(std::string_view lines) {
   WriteSome();
 }
 
-void Output::WriteSome() {
+void OutputLines::WriteSome() {
   while (!kept_.empty()) {
     const ssize_t n = stream_.Write(Piece(kept_));
     if (n >= 0) {
@@ -127,13 +127,13 @@ void Output::WriteSome() {
   if (waits_) eventfd_read(waits_.get(), &count);
 }
 
-pollfd Output::Awaited() const {
+pollfd OutputLines::Awaited() const {
   const std::lock_guard lock(mutex_);
   if (kept_.empty()) return {.fd = waits_.get(), .events = POLLIN, .revents = 0};
   return {.fd = stream_.fd(), .events = POLLOUT, .revents = 0};
 }
 
-void Output::Resume() {
+void OutputLines::Resume() {
   const std::lock_guard lock(mutex_);
   WriteSome();
   if (!kept_.empty() || gone_ || lost() == told_) return;
@@ -141,7 +141,7 @@ void Output::Resume() {
   WriteSome();
 }
 
-absl::Status Output::Flush(io::Nanos patience, int interrupt_fd) {
+absl::Status OutputLines::Flush(io::Nanos patience, int interrupt_fd) {
   size_t left = SIZE_MAX;
   auto give_up = Clock::now() + patience;
   while (true) {

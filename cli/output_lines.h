@@ -41,12 +41,12 @@ class NonblockingStream {
 // Lines on their way to a stream. Who has lines never waits: what the stream has no room for is
 // kept, up to a bound; beyond that lines are left out, and counted, and a line in their place says
 // how many they were. Any thread.
-class Output {
+class OutputLines {
  public:
   // `name`: what the line about lost lines begins with.
-  Output(int fd, std::string name, size_t bytes_max = 256 * 1024);
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
+  OutputLines(int fd, std::string name, size_t bytes_max = 256 * 1024);
+  OutputLines(const OutputLines&) = delete;
+  OutputLines& operator=(const OutputLines&) = delete;
 
   // Takes whole lines.
   void Write(std::string_view lines);
