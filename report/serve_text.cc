@@ -20,7 +20,7 @@ std::string NonZero(Reader json,
                     const std::vector<std::pair<const char*, const char*>>& keys_and_words) {
   std::vector<std::string> parts;
   for (const auto& [key, words] : keys_and_words) {
-    const uint64_t count = json.value(key, uint64_t{0});  // an older one's has fewer
+    const uint64_t count = json[key].get<uint64_t>();  // an older one's has fewer
     if (count > 0) parts.push_back(absl::StrCat(FormatCount(count), " ", words));
   }
   return absl::StrJoin(parts, ", ");

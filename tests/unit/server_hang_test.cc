@@ -113,6 +113,15 @@ class ServerHang : public testing::TestWithParam<std::string> {
     ASSERT_TRUE(started.ok()) << started;
     ASSERT_TRUE(server.Serve().ok());
   }
+  // ThreadSanitizer holds a signal back until the thread calls what it intercepts, which may be a
+  // lock of ours.
+  static bool SignalsComeLate() {
+#if defined(__SANITIZE_THREAD__)
+    return true;
+#else
+    return false;
+#endif
+  }
   // Has thread 1 hang, in its loop, and waits until it does.
   static void HangThread1(Server& server) {
     ASSERT_TRUE(Until([&] {
@@ -131,6 +140,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, ServerHang, testing::Values("epoll", "io_urin
                          [](const auto& test) { return test.param; });
 
 TEST_P(ServerHang, IsNamedWhenItIsToRetireAndDoesSoLater) {
+  if (SignalsComeLate()) GTEST_SKIP() << "signals come late";
   Server server(Options(3));
   Serve(server);
   HangThread1(server);
@@ -144,6 +154,7 @@ TEST_P(ServerHang, IsNamedWhenItIsToRetireAndDoesSoLater) {
 }
 
 TEST_P(ServerHang, IsNamedWhenItIsToEnd) {
+  if (SignalsComeLate()) GTEST_SKIP() << "signals come late";
   {
     Server server(Options(2));
     Serve(server);
