@@ -29,6 +29,15 @@ struct DatagramPath {
   uint8_t hops_left = 0;
 };
 
+// The largest payload of a datagram from or to an address of that family. UDP: a packet's length
+// has 16 bits, and IPv6's leaves its header out (RFC 768, 791, 8200; jumbograms aren't ours). Unix
+// sockets have no such bound, but one of their buffers: SIZE_MAX.
+constexpr size_t DatagramBytesMax(int family) {
+  constexpr size_t kPacket = 65535, kUdpHeader = 8, kIpv4Header = 20;
+  if (family == AF_INET) return kPacket - kUdpHeader - kIpv4Header;
+  return family == AF_INET6 ? kPacket - kUdpHeader : SIZE_MAX;
+}
+
 // A datagram that came, lent to OnDatagram().
 struct Datagram {
   uint64_t tag;     // of the ListenOptions

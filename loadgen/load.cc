@@ -248,9 +248,10 @@ uint64_t RequestBytesMax(const std::string& service) {
 
 uint64_t MessageBytesMax(const io::Endpoint& at) {
   if (!at.keeps_messages()) return 0;
-  constexpr uint64_t kUdpHeader = 8, kIpHeader = 20, kPacket = 65535;
-  if (!at.is_unix()) {  // IPv6's length leaves its header out (RFC 8200)
-    return kPacket - kUdpHeader - (at.family() == AF_INET6 ? 0 : kIpHeader);
+  if (!at.is_unix()) {  // an IPv4 address that is written as an IPv6 one is reached by IPv4
+    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(at.address());
+    const bool mapped = at.family() == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
+    return io::DatagramBytesMax(mapped ? AF_INET : at.family());
   }
   // The kernel keeps 32 bytes of the send buffer for itself (unix_dgram_sendmsg()).
   constexpr uint64_t kKept = 32, kDefault = 212'992;

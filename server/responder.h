@@ -214,7 +214,6 @@ class Responder {
  private:
   static constexpr uint32_t kDatagram = ~0u;  // a delayed reply that has no connection
   static constexpr int kSweepParts = 32;      // each sweep looks at one part of the connections
-  static constexpr size_t kDatagramMax = 65507;
 
   struct Session {
     uint32_t generation = 0;
@@ -311,7 +310,9 @@ class Responder {
     const io::Datagram& in;
     bool distrusted;  // the sender's address may be forged
 
-    size_t room() const noexcept { return distrusted ? in.bytes.size() : kDatagramMax; }
+    size_t room() const noexcept {
+      return distrusted ? in.bytes.size() : io::DatagramBytesMax(in.path.peer->sa_family);
+    }
     void Write(io::Bytes out) noexcept {
       if (Fits(out)) loop.SendDatagram(in.socket, in.path, out);
     }

@@ -190,6 +190,23 @@ TEST(Workloads, VerifyRequestsOfManySizes) {
   }
 }
 
+// What is as large as a datagram can be is answered; what is larger is refused before it is sent.
+TEST(Workloads, TakeDatagramsAsLargeAsTheirAddressesAllow) {
+  for (const auto& [listen, most] :
+       {std::pair("udp://127.0.0.1:0", 65'507), std::pair("udp://[::1]:0", 65'527)}) {
+    if (!serve_tests::CanListen(listen)) continue;
+    for (const std::string& backend : Backends()) {
+      SCOPED_TRACE(listen + backend);
+      Serving server({listen, "--backend", backend});
+      const Args flags = {"--backend", backend, "-c", "1", "-n", "3", "-s"};
+      ExpectVerified(LoadJson(Args{server.address()} + flags + Args{std::to_string(most)}));
+      const Ended ended =
+          Ringside(Args{"load", server.address()} + flags + Args{std::to_string(most + 1)});
+      EXPECT_EQ(ended.exit_code, 2) << ended.err;
+    }
+  }
+}
+
 TEST(Workloads, ThinkFromAReplyToTheNextRequest) {
   Serving server({"127.0.0.1:0"});
   for (const std::string& backend : Backends()) {
