@@ -128,7 +128,7 @@ absl::StatusOr<HostAndService> Split(const std::string& text, const std::string&
 }
 
 absl::StatusOr<Endpoint> IpEndpoint(const std::string& text, Transport transport,
-                                    const HostAndService& parts) {
+                                    const HostAndService& parts, int flags) {
   if (AllDigits(parts.service)) {
     int port = 0;
     if (!absl::SimpleAtoi(parts.service, &port) || port > 65535) {
@@ -138,6 +138,7 @@ absl::StatusOr<Endpoint> IpEndpoint(const std::string& text, Transport transport
   }
   const bool dual_stack = parts.host == "*";
   addrinfo hints = {};
+  hints.ai_flags = flags;
   hints.ai_socktype = transport == Transport::kUdp ? SOCK_DGRAM : SOCK_STREAM;
   // "localhost" is served on 127.0.0.1 first: getaddrinfo's order depends on the machine.
   hints.ai_family = dual_stack ? AF_INET6 : parts.host == "localhost" ? AF_INET : AF_UNSPEC;
@@ -233,7 +234,20 @@ absl::StatusOr<Endpoint> Resolve(const std::string& text) {
   if (*transport >= Transport::kUnixStream) return UnixEndpoint(text, *transport, rest);
   const auto parts = Split(text, rest);
   if (!parts.ok()) return parts.status();
-  return IpEndpoint(text, *transport, *parts);
+  return IpEndpoint(text, *transport, *parts, 0);
+}
+
+absl::StatusOr<Endpoint> ParseNumeric(const std::string& text) {
+  std::string rest;
+  const auto transport = TakeScheme(text, &rest);
+  if (!transport.ok()) return transport.status();
+  if (*transport >= Transport::kUnixStream) return UnixEndpoint(text, *transport, rest);
+  const auto parts = Split(text, rest);
+  if (!parts.ok()) return parts.status();
+  if (!AllDigits(parts->service)) return Malformed(text, "its port is no number");
+  auto endpoint = IpEndpoint(text, *transport, *parts, AI_NUMERICHOST | AI_NUMERICSERV);
+  if (absl::IsNotFound(endpoint.status())) return Malformed(text, "its host is no number");
+  return endpoint;
 }
 
 std::string AddressText(const sockaddr* address, socklen_t size) {

@@ -80,6 +80,11 @@ struct EndpointHash {
 // (NotFound).
 absl::StatusOr<Endpoint> Resolve(const std::string& text);
 
+// The same of an address that is written as numbers, as Endpoint::ToString() writes it: no name of
+// a host or a service is looked up, so nobody is asked and nothing takes time. Errors:
+// InvalidArgument (also for a name).
+absl::StatusOr<Endpoint> ParseNumeric(const std::string& text);
+
 // An address without its transport, as text: "127.0.0.1:9999", "[::1]:9999", "/run/x.sock",
 // "@name", "(unnamed)". An IPv4-mapped IPv6 address reads as IPv4.
 std::string AddressText(const sockaddr* address, socklen_t size);

@@ -52,7 +52,7 @@ const Listener* FindListener(const ServerMetrics& server, const LoadOptions& loa
   size_t alikes = 0;
   for (const Listener& listener : server.listeners) {
     if (listener.address == load.at.ToString()) return &listener;
-    const auto at = io::Resolve(listener.address);
+    const auto at = io::ParseNumeric(listener.address);  // nothing is looked up that it names
     if (!at.ok() || !SameTransport(at->transport(), load.at.transport())) continue;
     const bool same_port = at->port() == load.at.port();
     if (SameAddress(*at, load.at)) return &listener;  // of MPTCP, by TCP or the other way
@@ -78,12 +78,12 @@ bool SameUnit(const Listener& listener, const LoadOptions& load) {
 // What isn't the same, where that is so; and the mend, where there is one.
 std::string OtherUnit(const Listener& listener, const LoadOptions& load) {
   if (listener.service != load.service) {
-    return absl::StrCat("the server's are of ", listener.service, ", not of ", load.service);
+    return absl::StrCat("the server's are of ", Shown(listener.service), ", not of ", load.service);
   }
   const bool sized = !load.sizes.varies() && load.workload != Workload::kDownload;
   return absl::StrCat(
       "the server counts another unit",
-      listener.unit.empty() ? "" : absl::StrCat(" (", listener.unit, ")"),
+      listener.unit.empty() ? "" : absl::StrCat(" (", Shown(listener.unit), ")"),
       sized ? absl::StrCat("; serve --size ", load.message_bytes, " counts these") : "");
 }
 
@@ -143,7 +143,7 @@ class Comparison {
           "requests: none of the server's listeners can be told to be ", first.at.ToString()));
       return;
     }
-    found_.listener = now->address;
+    found_.listener = Shown(now->address);
     for (const LoadOptions& load : classes_) {
       if (SameUnit(*now, load)) continue;
       found_.unchecked.push_back(absl::StrCat("requests: ", OtherUnit(*now, load)));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include "absl/strings/ascii.h"
@@ -114,19 +115,86 @@ uint64_t Count(double value) {
   return value > 0 && value < kMost ? static_cast<uint64_t>(std::llround(value)) : 0;
 }
 
-ServerMetrics::Listener& ListenerOf(const MetricSample& sample, ServerMetrics* metrics) {
-  for (auto& listener : metrics->listeners) {
-    if (listener.address == sample.Label("listener") &&
-        listener.service == sample.Label("service")) {
-      return listener;
-    }
+// Calls f(sample) for each of a page. Lines that are none are left out.
+template <class F>
+void ForEachSample(std::string_view page, F&& f) {
+  while (!page.empty()) {
+    std::string_view line = page.substr(0, page.find('\n'));
+    page.remove_prefix(std::min(page.size(), line.size() + 1));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (auto sample = ParseLine(line)) f(*std::move(sample));
   }
-  metrics->listeners.push_back({.address = std::string(sample.Label("listener")),
-                                .service = std::string(sample.Label("service"))});
-  return metrics->listeners.back();
 }
 
+// What is picked so far.
+class Picker {
+ public:
+  void Add(const MetricSample& sample) {
+    const std::string& name = sample.name;
+    const bool finite = std::isfinite(sample.value);
+    if (name == "process_cpu_seconds_total" && finite) process_ = sample.value;
+    if (name == "ringside_cpu_seconds_total" && finite) {
+      workers_ = std::max(0.0, workers_) + sample.value;
+    }
+    if (name == "ringside_info") metrics_.is_ringside = true;
+    if (name == "ringside_uptime_seconds" && finite) metrics_.uptime_s = sample.value;
+    if (name == "ringside_connections_accepted_total") metrics_.accepted += Count(sample.value);
+    if (name == "ringside_connections") metrics_.open += Count(sample.value);
+    if (name == "ringside_received_bytes_total") metrics_.received_bytes += Count(sample.value);
+    if (name == "ringside_sent_bytes_total") metrics_.sent_bytes += Count(sample.value);
+    if (name == "ringside_truncated_messages_total") metrics_.truncated += Count(sample.value);
+    if (name == "ringside_requests_total") {
+      if (auto* listener = ListenerOf(sample)) listener->requests += Count(sample.value);
+    }
+    if (name == "ringside_listener_info") {
+      if (auto* listener = ListenerOf(sample)) listener->unit = sample.Label("unit");
+    }
+  }
+
+  absl::StatusOr<ServerMetrics> Finish() {
+    if (too_many_) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the page of metrics names more than ", kListenersMax, " listeners"));
+    }
+    metrics_.cpu_seconds = workers_ >= 0 ? workers_ : process_;
+    return std::move(metrics_);
+  }
+
+ private:
+  // nullptr: there are too many.
+  ServerMetrics::Listener* ListenerOf(const MetricSample& sample) {
+    const std::pair<std::string, std::string> key(sample.Label("listener"),
+                                                  sample.Label("service"));
+    const auto found = listeners_.find(key);
+    if (found != listeners_.end()) return &metrics_.listeners[found->second];
+    too_many_ = too_many_ || metrics_.listeners.size() == kListenersMax;
+    if (too_many_) return nullptr;
+    listeners_.emplace(key, metrics_.listeners.size());
+    metrics_.listeners.push_back({.address = key.first, .service = key.second});
+    return &metrics_.listeners.back();
+  }
+
+  ServerMetrics metrics_;
+  double process_ = -1, workers_ = -1;
+  std::map<std::pair<std::string, std::string>, size_t> listeners_;  // by address and service
+  bool too_many_ = false;
+};
+
 }  // namespace
+
+std::string Shown(std::string_view said) {
+  constexpr size_t kMost = 200;
+  std::string shown;
+  for (const char c : said.substr(0, kMost)) {
+    if (absl::ascii_isprint(static_cast<unsigned char>(c)) && c != '\\') {
+      shown.push_back(c);
+    } else {
+      absl::StrAppend(&shown, "\\x", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
+    }
+  }
+  if (said.size() > kMost) shown += "...";
+  return shown;
+}
 
 absl::StatusOr<MetricsAddress> MetricsAddress::Parse(const std::string& text) {
   MetricsAddress address;
@@ -169,41 +237,14 @@ std::string_view MetricSample::Label(std::string_view label) const {
 
 std::vector<MetricSample> ParseMetrics(std::string_view page) {
   std::vector<MetricSample> samples;
-  while (!page.empty()) {
-    std::string_view line = page.substr(0, page.find('\n'));
-    page.remove_prefix(std::min(page.size(), line.size() + 1));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (auto sample = ParseLine(line)) samples.push_back(*std::move(sample));
-  }
+  ForEachSample(page, [&](MetricSample sample) { samples.push_back(std::move(sample)); });
   return samples;
 }
 
-ServerMetrics PickMetrics(const std::vector<MetricSample>& samples) {
-  ServerMetrics metrics;
-  double process = -1, workers = -1;
-  for (const MetricSample& sample : samples) {
-    const std::string& name = sample.name;
-    const bool finite = std::isfinite(sample.value);
-    if (name == "process_cpu_seconds_total" && finite) process = sample.value;
-    if (name == "ringside_cpu_seconds_total" && finite) {
-      workers = std::max(0.0, workers) + sample.value;
-    }
-    if (name == "ringside_info") metrics.is_ringside = true;
-    if (name == "ringside_uptime_seconds" && finite) metrics.uptime_s = sample.value;
-    if (name == "ringside_connections_accepted_total") metrics.accepted += Count(sample.value);
-    if (name == "ringside_connections") metrics.open += Count(sample.value);
-    if (name == "ringside_received_bytes_total") metrics.received_bytes += Count(sample.value);
-    if (name == "ringside_sent_bytes_total") metrics.sent_bytes += Count(sample.value);
-    if (name == "ringside_truncated_messages_total") metrics.truncated += Count(sample.value);
-    if (name == "ringside_requests_total") {
-      ListenerOf(sample, &metrics).requests += Count(sample.value);
-    }
-    if (name == "ringside_listener_info") {
-      ListenerOf(sample, &metrics).unit = sample.Label("unit");
-    }
-  }
-  metrics.cpu_seconds = workers >= 0 ? workers : process;
-  return metrics;
+absl::StatusOr<ServerMetrics> PickMetrics(std::string_view page) {
+  Picker picker;
+  ForEachSample(page, [&](const MetricSample& sample) { picker.Add(sample); });
+  return picker.Finish();
 }
 
 absl::StatusOr<ServerMetrics> ReadServerMetrics(const MetricsAddress& from, int64_t timeout_ns) {
@@ -211,7 +252,9 @@ absl::StatusOr<ServerMetrics> ReadServerMetrics(const MetricsAddress& from, int6
   const auto page = io::HttpGet(from.at, from.path, {.timeout_ns = timeout_ns});
   if (!page.ok()) return page.status();
   const int64_t end = MonotonicNanos();
-  ServerMetrics metrics = PickMetrics(ParseMetrics(*page));
+  auto picked = PickMetrics(*page);
+  if (!picked.ok()) return picked.status();
+  ServerMetrics metrics = *std::move(picked);
   if (!metrics.is_ringside && metrics.cpu_seconds < 0) {
     return absl::FailedPreconditionError(absl::StrCat(
         from.at.ToString(), from.path,

@@ -31,6 +31,10 @@ struct MetricSample {
   std::string_view Label(std::string_view label) const;
 };
 
+// What a server says, as it may be shown: what isn't printable ASCII as \\xHH, and its first 200
+// bytes. So no page controls a terminal, or breaks a file.
+std::string Shown(std::string_view said);
+
 // The samples of a page in Prometheus' text exposition format, version 0.0.4
 // (https://prometheus.io/docs/instrumenting/exposition_formats/). Lines that are none are left out.
 std::vector<MetricSample> ParseMetrics(std::string_view page);
@@ -61,12 +65,14 @@ struct ServerMetrics {
   }
 };
 
-// Picks it from samples: those of `ringside serve --metrics`, or any exporter's
-// process_cpu_seconds_total.
-ServerMetrics PickMetrics(const std::vector<MetricSample>& samples);
+// Picks it from a page: of `ringside serve --metrics`, or any exporter's process_cpu_seconds_total.
+// Takes time and memory in proportion to the page. ResourceExhausted: it names more listeners than
+// kListenersMax.
+inline constexpr size_t kListenersMax = 4096;
+absl::StatusOr<ServerMetrics> PickMetrics(std::string_view page);
 
-// Asks a server, and waits for up to timeout_ns. Errors: as of io::HttpGet(), and
-// FailedPrecondition where the page tells neither of the two.
+// Asks a server, and waits for up to timeout_ns, for a page of up to 16 MiB. Errors: as of
+// io::HttpGet() and PickMetrics(), and FailedPrecondition where the page tells neither of the two.
 absl::StatusOr<ServerMetrics> ReadServerMetrics(const MetricsAddress& from, int64_t timeout_ns);
 
 }  // namespace loadgen

@@ -66,6 +66,8 @@ void ServerWitness::GiveCpu(std::vector<LoadResult>* results) const {
   if (window_begin_->cpu_seconds < 0 || seconds < 0) return;  // not told, or begun anew
   const double share =
       seconds * 1e9 / static_cast<double>(window_end_->at_ns - window_begin_->at_ns);
+  constexpr double kCpusMax = 1 << 20;  // beyond, it is no figure of a machine
+  if (!(share < kCpusMax)) return;
   for (LoadResult& result : *results) {
     if (result.server_cpu_ns >= 0) continue;
     result.server_cpu_ns = std::llround(share * result.duration_s * 1e9);

@@ -110,6 +110,19 @@ TEST(Resolve, TellsThatAHostIsUnknown) {
   EXPECT_EQ(endpoint.status().code(), absl::StatusCode::kNotFound) << endpoint.status();
 }
 
+TEST(ParseNumeric, LooksNothingUp) {
+  for (const std::string text : {"127.0.0.1:80", "[::1]:80", "*:80", "udp://[fe80::1]:9",
+                                 "mptcp://10.0.0.1:1", "unix:/run/x", "unix-dgram:@name"}) {
+    const auto endpoint = ParseNumeric(text);
+    ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+    EXPECT_EQ(endpoint->ToString(), text);
+  }
+  for (const std::string text :
+       {"localhost:80", "127.0.0.1:http", "example.invalid:80", "", "\x1b[2J:80", "unix:"}) {
+    EXPECT_EQ(ParseNumeric(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+}
+
 TEST(EndpointTest, KnowsItsParts) {
   const Endpoint v4 = *Resolve("127.0.0.2:80"), v6 = *Resolve("[::1]:80");
   EXPECT_EQ(v4.family(), AF_INET);

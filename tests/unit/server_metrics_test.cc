@@ -57,12 +57,12 @@ TEST(ParseMetrics, ReadsWhatOurPagesSay) {
 TEST(ParseMetrics, NothingBreaksIt) {
   rc::check([](const std::string& text) {
     for (const MetricSample& sample : ParseMetrics(text)) RC_ASSERT(!sample.name.empty());
-    PickMetrics(ParseMetrics("ringside_requests_total{" + text + "} " + text));
+    (void)PickMetrics("ringside_requests_total{" + text + "} " + text);
   });
 }
 
 TEST(PickMetrics, OfOurs) {
-  const ServerMetrics metrics = PickMetrics(ParseMetrics(R"(
+  const ServerMetrics metrics = *PickMetrics(R"(
 ringside_info{version="1"} 1
 ringside_uptime_seconds 1.5
 ringside_requests_total{listener="127.0.0.1:9",service="echo"} 7
@@ -78,7 +78,7 @@ ringside_connections_accepted_total{thread="1"} 20
 ringside_received_bytes_total{thread="0"} 100
 ringside_sent_bytes_total{thread="0"} 200
 ringside_truncated_messages_total{thread="0"} NaN
-)"));
+)");
   EXPECT_TRUE(metrics.is_ringside);
   EXPECT_EQ(metrics.cpu_seconds, 0.75);
   EXPECT_EQ(metrics.uptime_s, 1.5);
@@ -92,11 +92,33 @@ ringside_truncated_messages_total{thread="0"} NaN
   EXPECT_EQ(metrics.listeners[1], (ServerMetrics::Listener{"unix:@a", "counter", "", 8}));
 }
 
+// However many lines name a listener, and however many listeners a page names.
+TEST(PickMetrics, BoundsWhatAPageNames) {
+  std::string page, other;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string name = std::to_string(i);
+    page +=
+        "ringside_requests_total{listener=\"host" + std::to_string(i % kListenersMax) + ":1\"} 1\n";
+    other += "ringside_listener_info{listener=\"host" + name + ":1\",unit=\"line\"} 1\n";
+  }
+  const auto picked = PickMetrics(page);
+  ASSERT_TRUE(picked.ok()) << picked.status();
+  ASSERT_EQ(picked->listeners.size(), kListenersMax);
+  EXPECT_EQ(picked->listeners.front().requests, 20'000 / kListenersMax + 1);
+  EXPECT_EQ(PickMetrics(other).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(Shown, IsPrintableAndShort) {
+  EXPECT_EQ(Shown("127.0.0.1:9 echo"), "127.0.0.1:9 echo");
+  EXPECT_EQ(Shown("\x1b[2J\xfc\\\n"), "\\x1b[2J\\xfc\\x5c\\x0a");
+  EXPECT_EQ(Shown(std::string(1000, 'a')).size(), 203u);
+}
+
 TEST(PickMetrics, OfAnyExporter) {
-  const ServerMetrics metrics = PickMetrics(ParseMetrics("process_cpu_seconds_total 2.5\n"));
+  const ServerMetrics metrics = *PickMetrics("process_cpu_seconds_total 2.5\n");
   EXPECT_FALSE(metrics.is_ringside);
   EXPECT_EQ(metrics.cpu_seconds, 2.5);
-  EXPECT_EQ(PickMetrics({}).cpu_seconds, -1);
+  EXPECT_EQ(PickMetrics("")->cpu_seconds, -1);
 }
 
 TEST(MetricsAddress, IsReadAsItIsTyped) {
@@ -221,6 +243,23 @@ TEST(Reconcile, FindsTheListener) {
   EXPECT_EQ(found({{"192.0.2.1:80", "echo"}, {"192.0.2.1:81", "echo"}}), "");
   EXPECT_EQ(found({{"udp://127.0.0.1:9999", "echo"}}), "");
   EXPECT_EQ(found({}), "");
+}
+
+// Names are the server's to choose: nobody is asked for them, and they control no terminal.
+TEST(Reconcile, LooksNothingUpThatAServerNames) {
+  BothEnds ends;
+  ends.classes[0].at = *io::Resolve("127.0.0.1:80");
+  for (ServerMetrics* metrics : {&ends.before, &ends.after}) {
+    metrics->listeners[0].address = "localhost:http";  // which is this, by name
+    metrics->listeners[0].service = "other\x1b[31m";
+    metrics->listeners.push_back({"127.0.0.1:80", "\x1b]0;x\x07", "64 bytes", 4});
+  }
+  const Reconciliation found = ends.Compare();
+  EXPECT_EQ(found.listener, "127.0.0.1:80");
+  ASSERT_EQ(found.unchecked.size(), 1u);
+  EXPECT_EQ(found.unchecked[0], "requests: the server's are of \\x1b]0;x\\x07, not of echo");
+  for (ServerMetrics* metrics : {&ends.before, &ends.after}) metrics->listeners.pop_back();
+  EXPECT_EQ(ends.Compare().listener, "");
 }
 
 TEST(Reconcile, AllowsForLostDatagramsAndNoMore) {
