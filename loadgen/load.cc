@@ -90,6 +90,7 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
   into->system_calls += from.system_calls;
   MergeUsage(from.usage, &into->usage);
   into->cpu_share_max = std::max(into->cpu_share_max, from.cpu_share_max);
+  into->stopped_ns = std::max(into->stopped_ns, from.stopped_ns);
   into->server_cpu_ns = std::max(into->server_cpu_ns, from.server_cpu_ns);
   into->server_thread_share_max =
       std::max(into->server_thread_share_max, from.server_thread_share_max);

@@ -184,10 +184,11 @@ struct LoadResult {
   stats::Histogram client_sample;  // the service times of the same requests
   uint64_t censored = 0;           // in `latency` with the time that they waited in vain
 
-  int64_t cpu_ns = 0;                   // of our threads, in the window
-  uint64_t system_calls = 0;            // by our loops, in the window
-  stats::ThreadUsage usage;             // of our threads, in the window
-  double cpu_share_max = 0;             // of the busiest thread
+  int64_t cpu_ns = 0;         // of our threads, in the window
+  uint64_t system_calls = 0;  // by our loops, in the window
+  stats::ThreadUsage usage;   // of our threads, in the window
+  double cpu_share_max = 0;   // of the busiest thread
+  int64_t stopped_ns = 0;  // of the window, that a thread stood still for: the most of any thread
   int64_t server_cpu_ns = -1;           // in the window; -1: not measured
   bool server_cpu_by_metrics = false;   // as the server says itself, not the kernel
   double server_thread_share_max = -1;  // of its busiest thread's time; -1: not measured

@@ -1,5 +1,6 @@
 #include "loadgen/load_json.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -141,6 +142,7 @@ Json Client(const LoadOptions& options, const LoadResult& result) {
        PerRequest(static_cast<double>(result.system_calls), result.requests)},
       {"cpu_share", seconds > 0 ? result.cpu_ns / 1e9 / seconds / options.threads : 0},
       {"cpu_share_max", result.cpu_share_max},
+      {"stopped_s", static_cast<double>(result.stopped_ns) / 1e9},
       {"context_switches_per_request",
        PerRequest(static_cast<double>(usage.voluntary_switches + usage.involuntary_switches),
                   result.requests)},
@@ -348,7 +350,9 @@ Json MixToJson(const std::vector<LoadOptions>& classes, const std::vector<LoadRe
   Json rows = Json::array();
   RunVerdict whole;
   whole.kind = RunKind::kValid;
-  whole.reason = "no class was at a limit";
+  whole.reason = std::all_of(results.begin(), results.end(), ServerKnown)
+                     ? "no class was at a limit"
+                     : "no class's client was at its limit; what the server had left is not known";
   bool valid = true, interrupted = false;
   uint64_t requests = 0;
   for (size_t i = 0; i < classes.size(); ++i) {

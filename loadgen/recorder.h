@@ -6,6 +6,7 @@
 #include "loadgen/collector.h"
 #include "loadgen/load.h"
 #include "loadgen/request_times.h"
+#include "stats/cpu_clock.h"
 
 namespace loadgen {
 
@@ -33,6 +34,7 @@ class Recorder {
     published_bytes_ = sent_bytes_;
     interval_end_ = begin_ns + interval_ns_;
     next_tick_ = now_ns + kTickNs;
+    ran_ns_ = stats::ThreadCpuNanos();
   }
 
   // At each turn of the loop: so many connections are open, and so many bytes were sent in all.
@@ -42,7 +44,7 @@ class Recorder {
     if (!measuring_) return;
     if (Over(now_ns)) Flip(now_ns);
     if (now_ns < next_tick_) return;
-    out_.loop_lag.Record(now_ns - next_tick_);
+    NoteLag(now_ns - next_tick_);
     next_tick_ = now_ns + kTickNs;
   }
 
@@ -100,6 +102,16 @@ class Recorder {
 
  private:
   static constexpr int64_t kTickNs = 10'000'000;
+  static constexpr int64_t kStoppedNs = 100'000'000;  // a thread that merely waits for a CPU hasn't
+                                                      // waited for so long
+
+  // The tick was so late. A loop that had much to do has used its CPU meanwhile.
+  void NoteLag(int64_t lag_ns) {
+    out_.loop_lag.Record(lag_ns);
+    const int64_t ran_ns = stats::ThreadCpuNanos();
+    if (lag_ns >= kStoppedNs && ran_ns - ran_ns_ < lag_ns / 2) out_.stopped_ns += lag_ns;
+    ran_ns_ = ran_ns;
+  }
 
   // In open loop, whether the request was due in the window; in closed loop, sent until its end.
   bool InWindow(const RequestTimes& times) const {
@@ -135,6 +147,7 @@ class Recorder {
   bool measuring_ = false;
   int64_t begin_ns_ = 0, end_ns_ = 0, ended_ns_ = 0;
   int64_t interval_end_ = INT64_MAX, next_tick_ = INT64_MAX;
+  int64_t ran_ns_ = 0;  // the thread's CPU time, at the last tick
   uint64_t connections_ = 0, sent_bytes_ = 0, published_bytes_ = 0;
 };
 

@@ -16,6 +16,7 @@ namespace {
 constexpr double kFullCpu = 0.95;          // of a thread's time
 constexpr double kRateReached = 0.99;      // of what was offered
 constexpr double kStealShare = 0.01;       // of the machine's CPU time
+constexpr double kStoppedShare = 0.01;     // of the window
 constexpr double kOthersCpus = 0.10;       // CPUs
 constexpr double kWaitedShare = 0.05;      // of a thread's time, runnable without a CPU
 constexpr double kLagShare = 0.10;         // of the response time at the same percentile
@@ -71,6 +72,15 @@ class Accuser {
   }
 
   void Noise() {
+    const double stopped_s = static_cast<double>(result_.stopped_ns) / 1e9;
+    if (result_.stopped_ns > 0 && stopped_s >= kStoppedShare * result_.duration_s) {
+      Add("client_stopped",
+          absl::StrFormat("a client thread stood still for %.2f s of %.2f s: what came meanwhile "
+                          "was neither sent nor seen in time",
+                          stopped_s, result_.duration_s),
+          "measure again without what stopped it (SIGSTOP, a debugger, a frozen control group, a "
+          "machine without a CPU to spare)");
+    }
     if (evidence_.window && evidence_.steal_share >= kStealShare) {
       Add("steal",
           absl::StrCat("the hypervisor took ", Percent(evidence_.steal_share), " of the CPU time"),
@@ -262,7 +272,7 @@ void Decide(const LoadOptions& options, const LoadResult& result, RunVerdict* ve
                           : "not all that was asked was answered rightly";
     return;
   }
-  for (const char* noise : {"steal", "cpu_quota", "others_cpu", "cpu_taken"}) {
+  for (const char* noise : {"cpu_quota", "client_stopped", "steal", "others_cpu", "cpu_taken"}) {
     if (!Has(*verdict, {noise})) continue;
     verdict->kind = RunKind::kNoisy;
     verdict->reason = TextOf(*verdict, noise);
@@ -288,13 +298,16 @@ void Decide(const LoadOptions& options, const LoadResult& result, RunVerdict* ve
     return;
   }
   verdict->kind = RunKind::kValid;
-  verdict->reason = options.open_loop()
-                        ? "the rate offered was reached, and neither end was at its "
-                          "limit"
-                        : "neither end was at its limit";
+  verdict->reason =
+      absl::StrCat(options.open_loop() ? "the rate offered was reached, and " : "",
+                   ServerKnown(result)
+                       ? "neither end was at its limit"
+                       : "the client was not at its limit; what the server had left is not known");
 }
 
 }  // namespace
+
+bool ServerKnown(const LoadResult& result) { return result.server_thread_share_max >= 0; }
 
 std::string_view Name(RunKind kind) {
   switch (kind) {

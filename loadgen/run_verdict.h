@@ -20,7 +20,7 @@ struct Accusation {
 // What a run was, in one word. Where several hold, the first.
 enum class RunKind {
   kIncomplete,   // interrupted, or not all that was asked was answered rightly
-  kNoisy,        // the CPUs were not ours: stolen, or used by others
+  kNoisy,        // the CPUs were not ours: stolen, or used by others, or the client was stopped
   kClientBound,  // the client was the limit: the figures are its own
   kServerBound,  // the server was the limit
   kValid,        // neither was: the figures are of the load that was asked for
@@ -33,6 +33,10 @@ struct RunVerdict {
 };
 
 std::string_view Name(RunKind kind);
+
+// Whether it is known what the server's threads used, and so what they had left. Its CPU time
+// alone doesn't tell: one of its threads may have been full.
+bool ServerKnown(const LoadResult& result);
 
 // What the run has to say against itself.
 RunVerdict Judge(const LoadOptions& options, const LoadResult& result, const Evidence& evidence);

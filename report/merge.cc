@@ -196,8 +196,9 @@ void MergeClient(const Json& run, const Json& sum, Json* client) {
   weighted("cpu_us_per_request", "requests");
   weighted("syscalls_per_request", "requests");
   weighted("cpu_share", "threads");
-  if (run["client"]["cpu_share_max"] > (*client)["cpu_share_max"]) {
-    (*client)["cpu_share_max"] = run["client"]["cpu_share_max"];
+  for (const char* name : {"cpu_share_max", "stopped_s"}) {
+    const double most = std::max(client->value(name, 0.0), run["client"].value(name, 0.0));
+    if (client->contains(name)) (*client)[name] = most;
   }
 }
 

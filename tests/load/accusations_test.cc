@@ -114,6 +114,20 @@ TEST(Accusations, OfAMachineThatDoesSomethingElse) {
   }
 }
 
+TEST(Accusations, OfAClientThatWasStopped) {
+  Serving server({"127.0.0.1:0"});
+  bench::Process load = StartLoad({server.address(), "-c", "2", "-d", "500ms", "--warmup", "0s",
+                                   "--interval", "20ms", "--live", "json", "--json", "-"});
+  ASSERT_TRUE(serve_tests::Until([&] { return !load.Errors().empty(); }));  // an interval passed
+  load.Signal(SIGSTOP);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  load.Signal(SIGCONT);
+  const Json json = Json::parse(cli_tests::WaitFor(load).out);
+  EXPECT_TRUE(Accuses(json, "client_stopped")) << json["accusations"];
+  EXPECT_EQ(json["verdict"]["kind"], "noisy") << json["verdict"];
+  EXPECT_GT(json["client"]["stopped_s"].get<double>(), 0.1);
+}
+
 // --- what the user may make a failure of
 // ----------------------------------------------------------
 

@@ -123,6 +123,27 @@ TEST_F(RunVerdictTest, AQuotaIsAccusedAndNobodyElse) {
   EXPECT_TRUE(Accused("cpu_taken"));  // ours waited for somebody else
 }
 
+TEST_F(RunVerdictTest, SeesAClientThatWasStopped) {
+  result_.stopped_ns = 90 * kMs;  // of 10 s
+  EXPECT_FALSE(Accused("client_stopped"));
+  result_.stopped_ns = 5'000 * kMs;
+  EXPECT_TRUE(Accused("client_stopped"));
+  EXPECT_EQ(Verdict().kind, RunKind::kNoisy);
+  EXPECT_NE(Verdict().reason.find("stood still for 5.00 s of 10.00 s"), std::string::npos);
+}
+
+TEST_F(RunVerdictTest, SaysNothingOfAServerThatItDoesNotKnow) {
+  EXPECT_EQ(Verdict().reason, "the rate offered was reached, and neither end was at its limit");
+  result_.server_thread_share_max = -1;  // by its metrics only its CPU time is known
+  for (const int64_t cpu_ns : {int64_t{-1}, 4'000 * kMs}) {
+    result_.server_cpu_ns = cpu_ns;
+    EXPECT_EQ(Verdict().kind, RunKind::kValid);
+    EXPECT_EQ(Verdict().reason,
+              "the rate offered was reached, and the client was not at its limit; what the server "
+              "had left is not known");
+  }
+}
+
 TEST_F(RunVerdictTest, SeesARateThatWasNotReached) {
   result_.schedule.unsent = 5'000;
   EXPECT_TRUE(Accused("rate_not_reached"));
