@@ -57,9 +57,11 @@ class Generator {
   using Loop = typename Backend::template Loop<Generator>;
   using Client = typename Service::Client;
 
-  Generator(Load::Shared& shared, Load::Class& load, uint32_t thread, uint32_t wake)
+  Generator(Load::Shared& shared, Load::Part& part, Load::Class& load, uint32_t thread,
+            uint32_t wake)
       : options_(load.options),
         shared_(shared),
+        part_(part),
         load_(load),
         thread_(thread),
         wake_(wake),
@@ -293,6 +295,7 @@ class Generator {
 
   void SetPhase(Phase phase) {
     phase_ = phase;
+    if (phase != Phase::kOpening) part_.Arrive();
     const int shown = phase == Phase::kOpening     ? 0
                       : phase == Phase::kWarmup    ? 1
                       : phase == Phase::kMeasuring ? 2
@@ -351,8 +354,11 @@ class Generator {
 
   void CheckStop(int64_t now) {
     const bool interrupted = shared_.interrupted.load(std::memory_order_relaxed);
-    const bool too_many = options_.errors_max > 0 &&
-                          load_.errors.load(std::memory_order_relaxed) > options_.errors_max;
+    if (options_.errors_max > 0 &&
+        load_.errors.load(std::memory_order_relaxed) > options_.errors_max) {
+      shared_.too_many_errors.store(true, std::memory_order_relaxed);
+    }
+    const bool too_many = shared_.too_many_errors.load(std::memory_order_relaxed);
     const bool no_port =
         options_.stop_without_ports && load_.out_of_ports.load(std::memory_order_relaxed);
     if (!interrupted && !too_many && !no_port) return;
@@ -447,7 +453,7 @@ class Generator {
       }
       waiting_ = true;
       out_.opening_s = (now - opening_began_) / 1e9;
-      shared_.Opened();
+      part_.Arrive();
     }
     const int64_t start = shared_.start_at.load(std::memory_order_acquire);
     if (start == 0) return kGlanceNs * (1 + options_.threads / 8);  // many would only keep it busy
@@ -1081,6 +1087,7 @@ class Generator {
 
   const LoadOptions& options_;
   Load::Shared& shared_;
+  Load::Part& part_;
   Load::Class& load_;
   const uint32_t thread_, wake_;
   LoadResult& out_;

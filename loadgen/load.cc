@@ -107,7 +107,7 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
 }
 
 template <class Backend, class Service>
-absl::Status RunThreads(Load::Shared& shared, Load::Class& load,
+absl::Status RunThreads(Load::Shared& shared, Load::Class& load, std::vector<Load::Part>* parts,
                         std::vector<std::future<absl::Status>>* opened) {
   struct Proof {
     std::mutex mutex;
@@ -119,12 +119,14 @@ absl::Status RunThreads(Load::Shared& shared, Load::Class& load,
     std::promise<absl::Status> ready;
     auto its_status = ready.get_future();
     const auto wake = static_cast<uint32_t>(shared.threads.size());
-    auto body = [&shared, &load, i, wake, proof, ready = std::move(ready)]() mutable {
+    auto body = [&shared, &load, i, wake, proof, starting = std::move(parts->back()),
+                 ready = std::move(ready)]() mutable {
+      Load::Part part = std::move(starting);
       prctl(PR_SET_TIMERSLACK, 1);  // a request is due to the microsecond, not to the default 50
       const LoadOptions& options = load.options;
       absl::Status status;
       if (!options.cpus.empty()) status = io::PinThread(options.cpus[i % options.cpus.size()]);
-      auto generator = std::make_unique<Generator<Backend, Service>>(shared, load, i, wake);
+      auto generator = std::make_unique<Generator<Backend, Service>>(shared, part, load, i, wake);
       status.Update(generator->Open());
       const bool ok = status.ok();
       ready.set_value(std::move(status));
@@ -133,11 +135,9 @@ absl::Status RunThreads(Load::Shared& shared, Load::Class& load,
         generator->Run();
         const std::lock_guard lock(proof->mutex);
         proof->tally.Merge(generator->tally());
-      } else {
-        shared.Opened();
       }
-      if (shared.running.fetch_sub(1) == 1) shared.ended.Wake();
     };
+    parts->pop_back();
     std::thread thread;
     const absl::Status started =
         io::StartThread(absl::StrCat("the load (", i + 1, " of ", load.options.threads, ")"),
@@ -184,7 +184,7 @@ LoadOptions Suited(LoadOptions options) {
 }
 
 // Starts the threads of a class; their statuses come when each has opened its loop.
-absl::Status StartClass(Load::Shared& shared, Load::Class& load,
+absl::Status StartClass(Load::Shared& shared, Load::Class& load, std::vector<Load::Part>* parts,
                         std::vector<std::future<absl::Status>>* opened) {
   const LoadOptions& options = load.options;
   const services::Exchange exchange = ExchangeOf(options.service);
@@ -197,7 +197,7 @@ absl::Status StartClass(Load::Shared& shared, Load::Class& load,
   absl::Status started;
   io::Loops::Pick(options.backend, [&]<class Backend>() {
     known = Clients::Pick(options.service, [&]<class Service>() {
-      started = RunThreads<Backend, Service>(shared, load, opened);
+      started = RunThreads<Backend, Service>(shared, load, parts, opened);
     });
   });
   if (known) return started;
@@ -296,17 +296,16 @@ absl::Status Load::Start() {
   shared_->opening = threads;
   shared_->running = threads;
   shared_->wakes.resize(threads, [] {});
+  std::vector<Part> parts;
+  for (uint32_t i = 0; i < threads; ++i) parts.emplace_back(*shared_);
   std::vector<std::future<absl::Status>> opened;
   absl::Status status;
   for (const auto& load : shared_->classes) {
-    if (status.ok()) status = StartClass(*shared_, *load, &opened);
+    if (status.ok()) status = StartClass(*shared_, *load, &parts, &opened);
   }
   for (auto& thread : opened) status.Update(thread.get());
   if (!status.ok()) Interrupt();
-  for (size_t i = opened.size(); i < threads; ++i) {  // those that were never started
-    shared_->Opened();
-    if (shared_->running.fetch_sub(1) == 1) shared_->ended.Wake();
-  }
+  parts.clear();  // of threads that were never started
   shared_->all_open.store(true);
   shared_->all_open.notify_all();
   return status;

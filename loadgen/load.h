@@ -264,6 +264,7 @@ class Load {
 
   struct Shared;
   struct Class;
+  class Part;
 
  private:
   LoadProgress ProgressOf(const Class& load) const;

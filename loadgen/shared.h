@@ -52,9 +52,10 @@ struct Load::Class {
 struct Load::Shared {
   std::vector<std::unique_ptr<Class>> classes;
   std::atomic<bool> interrupted{false};
-  std::atomic<uint32_t> opening;         // threads whose connections are not all answered yet
-  std::atomic<int64_t> start_at{0};      // when the warm-up begins; 0: not known yet
-  std::atomic<int64_t> window_begin{0};  // when measuring begins; 0: not known yet
+  std::atomic<bool> too_many_errors{false};  // of some class: all end early, or none
+  std::atomic<uint32_t> opening;             // threads that have not Arrived() yet
+  std::atomic<int64_t> start_at{0};          // when the warm-up begins; 0: not known yet
+  std::atomic<int64_t> window_begin{0};      // when measuring begins; 0: not known yet
   std::atomic<uint32_t> running{0};
   std::atomic<bool> gated{false};         // once all are open, Load::Go() is waited for
   std::atomic<bool> stop_opening{false};  // Load::StopOpening()
@@ -65,12 +66,7 @@ struct Load::Shared {
   std::mutex mutex;
   std::vector<std::function<void()>> wakes;  // of the loops that run
 
-  // The last thread to have its connections open starts the clock for all. The window's begin is
-  // set first: who sees start_at sees it too.
-  void Opened() {
-    if (opening.fetch_sub(1) == 1 && !gated.load()) StartClock();
-  }
-
+  // The window's begin is set first: who sees start_at sees it too.
   void StartClock() {
     const int64_t now = Now();
     const LoadOptions& options = classes.front()->options;
@@ -91,6 +87,34 @@ struct Load::Shared {
     }
     return begin;
   }
+};
+
+// A thread's part in a run, of which the others wait for two things: that it has arrived at the end
+// of the opening, and that it has ended. Whatever way the thread goes, each happens exactly once:
+// at the latest when this is destroyed. Made before the thread, and moved into it, so that it holds
+// for one that can't be started, too.
+class Load::Part {
+ public:
+  explicit Part(Shared& shared) : shared_(&shared) {}
+  Part(Part&& other) noexcept
+      : shared_(std::exchange(other.shared_, nullptr)), arrived_(other.arrived_) {}
+  Part& operator=(Part&&) = delete;
+  ~Part() {
+    if (shared_ == nullptr) return;
+    Arrive();
+    if (shared_->running.fetch_sub(1) == 1) shared_->ended.Wake();
+  }
+
+  // The thread's opening is over: its connections are open, or it does without. The last thread
+  // starts the clock for all. Safe to call again.
+  void Arrive() {
+    if (std::exchange(arrived_, true)) return;
+    if (shared_->opening.fetch_sub(1) == 1 && !shared_->gated.load()) shared_->StartClock();
+  }
+
+ private:
+  Shared* shared_;  // nullptr: another has taken it over
+  bool arrived_ = false;
 };
 
 }  // namespace loadgen
