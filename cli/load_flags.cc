@@ -59,6 +59,9 @@ void DeclareClass(Flags& flags, ClassFlags& f) {
             "lognormal:1KiB,2, pareto:64,1.2; default: 64, of streams 128KiB")
       .Count("--depth", &f.depth, {1, 65536},
              "requests in flight on each connection (1; duplex: 8)")
+      .Text("--requests-per-connection COUNT", &f.requests_per_connection,
+            "close a connection when it has had so many requests, and open another: 100, 50..200 "
+            "(uniform); default: it has all")
       .Text("-r,--rate PLAN", &f.rate,
             "open loop: requests are due at this rate, whatever the replies do: 200k, 100/conn (on "
             "each connection), 10k:100k/60s (a ramp), 10k/10s,50k/10s (steps)")
@@ -370,6 +373,25 @@ absl::Status SetTimestamps(const LoadFlags& f, LoadOptions* o) {
   return absl::OkStatus();
 }
 
+absl::Status SetRequestsPerConnection(const ClassFlags& f, LoadOptions* o) {
+  if (f.requests_per_connection.empty()) return absl::OkStatus();
+  const auto counts = ParseCounts(f.requests_per_connection);
+  if (!counts.ok()) return Wrong("--requests-per-connection", counts.status());
+  const auto wrong = [](const std::string& why) {
+    return Wrong(absl::StrCat("--requests-per-connection: ", why, "; leave it out"));
+  };
+  if (o->at.is_datagram()) {
+    return wrong(absl::StrCat(o->at.ToString(), " has no connections to close"));
+  }
+  const Exchange exchange = loadgen::ExchangeOf(o->service);
+  if (o->workload == Workload::kConnect || exchange == Exchange::kGreeting) {
+    return wrong("crr sends one request on each connection");
+  }
+  if (exchange == Exchange::kSource) return wrong("a source is sent no requests");
+  o->requests_per_connection = {.least = counts->first, .most = counts->second};
+  return absl::OkStatus();
+}
+
 absl::StatusOr<LoadOptions> ClassOptions(const LoadFlags& f, const ClassFlags& one,
                                          const io::Endpoint& at) {
   LoadOptions o;
@@ -416,7 +438,7 @@ absl::StatusOr<LoadOptions> ClassOptions(const LoadFlags& f, const ClassFlags& o
   for (const absl::Status& status :
        {SetText(one, &o), CheckService(o), SetSizes(one, &o), SetRate(f, one, &o),
         SetThink(one, &o), SetDelay(one, &o), SetWarmup(f, &o), SetTrouble(f, &o),
-        SetConnecting(f, &o), SetTimestamps(f, &o)}) {
+        SetConnecting(f, &o), SetRequestsPerConnection(one, &o), SetTimestamps(f, &o)}) {
     if (!status.ok()) return status;
   }
   return o;
@@ -474,7 +496,8 @@ void DeclareLoad(Flags& flags, LoadFlags& f) {
       .Text("--source LIST", &f.sources,
             "addresses to connect from, by turns (127.0.0.1,127.0.0.2): each has all ports")
       .Duration("--connect-timeout TIME", &f.connect_timeout_ns, {1'000'000, 3'600'000'000'000},
-                "for all connections to open and be answered once")
+                "for all connections to open and be answered once, and for each that is opened "
+                "later")
       .Switch("--direct", &f.direct,
               "io_uring: connections take direct descriptors, which RLIMIT_NOFILE bounds for each "
               "thread only")
@@ -482,11 +505,13 @@ void DeclareLoad(Flags& flags, LoadFlags& f) {
       .Group("Errors and time-outs")
       .Duration("--timeout TIME", &f.reply_timeout_ns, {1'000'000, 300'000'000'000},
                 "give up a request without a reply after this: over datagrams it is lost (default: "
-                "1s), on a stream it is an error and ends its connection (default: never)")
+                "1s), on a stream it is an error and ends its connection (default: never); of crr "
+                "also a connect")
       .Duration("--deadline TIME", &f.deadline_ns, {1, 300'000'000'000},
                 "open loop: what is later than this by the schedule is not sent, and counted")
       .Duration("--reconnect TIME", &f.reconnect_ns, {1, 300'000'000'000},
-                "open a broken connection again, this much later; without it, it stays lost")
+                "open a broken connection again, this much later (without it, it stays lost); one "
+                "that the server closes between requests is no error then")
       .Count("--max-errors", &f.errors_max, {1, UINT64_MAX},
              "end the run after more errors than this; default: never")
       .Percent("--loss-max PERCENT", &f.loss_max, {0, 1},

@@ -23,6 +23,7 @@ struct ClassFlags {
   uint64_t reply_bytes = 0, reply_count = 0;  // 0: not given, as below
   uint64_t connections = 64;
   uint64_t depth = 0;
+  std::string requests_per_connection;
   uint64_t threads = 1;
   std::string size;
   std::string rate;

@@ -180,7 +180,32 @@ int Escaped(char c) {
   }
 }
 
+absl::StatusOr<uint64_t> OneCount(const std::string& text) {
+  constexpr char kWant[] = "give a number such as 100, or two such as 50..200";
+  constexpr uint64_t kMost = 1'000'000'000'000'000;
+  if (text.empty()) return Wrong("a number is missing", kWant);
+  const auto count = ParseCount(text);
+  if (!count.ok()) return count.status();
+  if (*count == 0 || *count > kMost) {
+    return Wrong(absl::StrCat(text, " is not within 1 to ", kMost), kWant);
+  }
+  return count;
+}
+
 }  // namespace
+
+absl::StatusOr<std::pair<uint64_t, uint64_t>> ParseCounts(const std::string& text) {
+  const size_t dots = text.find("..");
+  const auto least = OneCount(text.substr(0, dots));
+  if (!least.ok()) return least.status();
+  if (dots == std::string::npos) return std::pair(*least, *least);
+  const auto most = OneCount(text.substr(dots + 2));
+  if (!most.ok()) return most.status();
+  if (*least > *most) {
+    return Wrong(absl::StrCat(text, " runs backwards"), "give the smaller number first");
+  }
+  return std::pair(*least, *most);
+}
 
 absl::StatusOr<TypedRates> ParseRates(const std::string& text) {
   if (text.empty()) return Wrong("the value is empty", kWantRates);

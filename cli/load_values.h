@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -27,6 +29,10 @@ absl::StatusOr<TypedRates> ParseRates(const std::string& text);
 // that median and sigma; "pareto:64,1.2", with that least size and alpha. One size alone is at most
 // 1 GiB, others services::SizePlan::kMax, to which distributions are truncated.
 absl::StatusOr<services::SizePlan> ParseSizes(const std::string& text);
+
+// Counts of at least one: "100", or "50..200", both included, of which the first isn't the larger.
+// At most 1e15. Returns the least and the most.
+absl::StatusOr<std::pair<uint64_t, uint64_t>> ParseCounts(const std::string& text);
 
 // Addresses to connect to `to` from, separated by commas, without ports: "127.0.0.1,127.0.0.2".
 absl::StatusOr<std::vector<io::Endpoint>> ParseSources(const std::string& text,

@@ -29,6 +29,10 @@
 //     meanwhile, wait for each other: a bound is a bound.
 //   * OnClose comes exactly once for each OnOpen, and once for each Connect() that failed (then
 //     without OnOpen). After it, the Connection may serve another peer.
+//   * A connect has no time limit but the kernel's, of minutes; to a full Unix socket it has none.
+//     Who wants one keeps the Connection of Connect(), which is valid until its OnOpen or OnClose,
+//     and calls Abort(): OnClose follows, without OnOpen and without an error. Find() doesn't see
+//     it before it is open.
 //   * Connecting from a chosen source (ConnectOptions::from). What bind(2) refuses, Connect()
 //     returns: AlreadyExists (EADDRINUSE: another socket has the port), NotFound (EADDRNOTAVAIL:
 //     the address is none of this machine's), PermissionDenied (a privileged port; a directory),

@@ -12,10 +12,12 @@
 #include "io/errors.h"
 #include "io/event_loop.h"
 #include "loadgen/arrivals.h"
+#include "loadgen/connecting.h"
 #include "loadgen/datagram_replies.h"
 #include "loadgen/load.h"
 #include "loadgen/meters.h"
 #include "loadgen/pacer.h"
+#include "loadgen/places.h"
 #include "loadgen/recorder.h"
 #include "loadgen/request_times.h"
 #include "loadgen/shared.h"
@@ -23,6 +25,7 @@
 #include "loadgen/text_client.h"
 #include "loadgen/thoughts.h"
 #include "services/service.h"
+#include "services/splitmix.h"
 
 namespace loadgen {
 
@@ -39,7 +42,16 @@ namespace loadgen {
 // it can be sent, so a run that is overloaded needs no memory for what it is behind.
 //
 // A connection may be there for one request only (greet, and Workload::kConnect): then connecting
-// is a part of the request, and a new connection takes the place of the old one.
+// is a part of the request, and a new connection takes the place of the old one. It may also be
+// there for some of them (LoadOptions::requests_per_connection): when the last is answered it is
+// closed, and another is opened, which is no part of any request.
+//
+// Where broken connections are opened again, a server may close one in order: by a FIN, when it has
+// answered, and not in the midst of a reply. What was under way then has crossed the FIN, and the
+// server hasn't read it; so it is sent again on another connection. In open loop its response time
+// runs on from when it was due; in closed loop it begins with the new send.
+//
+// A connect that takes too long is given up, so that none hangs for as long as the kernel tries.
 //
 // A sink's request is complete, and counts as answered, when the kernel has all of it; that the
 // server took them shows in the FIN with which it answers ours. A source is sent nothing: each
@@ -71,11 +83,15 @@ class Generator {
         budget_(Share(options_.requests)),
         open_loop_(options_.open_loop()),
         one_each_(kExchange == Exchange::kGreeting || options_.workload == Workload::kConnect),
+        some_each_(options_.requests_per_connection.most > 0),
+        ends_(one_each_ || some_each_),
+        rationed_(options_.requests > 0 || some_each_),
         messages_(options_.at.keeps_messages()),
         datagrams_(options_.at.is_datagram()),
         varies_(options_.sizes.varies()),
         client_(MakeClient(options_)),
         times_(options_.depth),
+        places_(one_each_ ? 0 : connections_),
         pacer_(options_, thread, out_.schedule),
         thoughts_(options_.think, options_.seed ^ (uint64_t{thread} << 48)),
         loop_(*this, options_.loop) {
@@ -83,7 +99,7 @@ class Generator {
   }
 
   absl::Status Open() {
-    const absl::Status planned = sources_.Plan(options_, thread_, one_each_, Now());
+    const absl::Status planned = sources_.Plan(options_, thread_, ends_, Now());
     return planned.ok() ? loop_.Open() : planned;
   }
 
@@ -126,8 +142,9 @@ class Generator {
     ++open_;
     ++out_.connections.opened;
     Session& session = sessions_[c.index];
-    session.open = true;
+    session.open = session.takes = true;
     session.connecting = false;
+    connecting_list_.Remove(session.connect);
     out_.connect.Record(now - session.since_ns);
     client_.OnOpen(session.service, c.tag);
     if (one_each_) return OpenForOne(c, session);
@@ -147,7 +164,7 @@ class Generator {
     }
   }
 
-  void OnReceive(Loop& loop, io::Connection& c, io::Bytes in) noexcept {
+  void OnReceive(Loop&, io::Connection& c, io::Bytes in) noexcept {
     const int64_t now = Now();
     Session& session = sessions_[c.index];
     received_bytes_ += in.size();
@@ -165,14 +182,8 @@ class Generator {
       NoteCorruption(c, session, got);
     uint32_t replies = got.replies;
     if constexpr (kExchange == Exchange::kSource) return Came(session, replies);
-    if (replies > session.in_flight || (kExchange == Exchange::kSink && replies > 0)) [[unlikely]] {
-      const uint32_t expected = kExchange == Exchange::kSink ? 0 : session.in_flight;
-      out_.errors.surplus += replies - expected;
-      NoteFailure(Failure::Kind::kSurplus, 0, c, session, replies - expected);
-      session.failed = true;
-      replies = expected;
-      loop.Abort(c);
-    }
+    if (replies > session.in_flight || (kExchange == Exchange::kSink && replies > 0)) [[unlikely]]
+      return OnSurplus(c, session, replies, now);
     if constexpr (kExchange != Exchange::kSink) {
       for (uint32_t i = 0; i < replies; ++i) AnsweredOldest(c, session, now);
       if (replies > 0) GoOn(c, session, replies, now);
@@ -181,12 +192,9 @@ class Generator {
 
   void OnEnd(Loop& loop, io::Connection& c) noexcept {
     Session& session = sessions_[c.index];
-    const bool expected = phase_ >= Phase::kClosing || (one_each_ && session.in_flight == 0);
-    if (!expected && !session.failed) {
-      ++out_.errors.closed_by_server;
-      NoteFailure(Failure::Kind::kClosed, 0, c, session);
-      session.failed = true;
-    }
+    const bool expected =
+        phase_ >= Phase::kClosing || session.spent || (one_each_ && session.in_flight == 0);
+    if (!expected && !session.failed) EndedByServer(c, session);
     if (session.ending) out_.close.Record(Now() - session.since_ns);
     loop.Close(c);
   }
@@ -195,7 +203,10 @@ class Generator {
     Session& session = sessions_[c.index];
     session.sending = false;
     if constexpr (kExchange == Exchange::kSink) {
-      if (session.unsent == 0) Taken(session);
+      if (session.unsent == 0) {
+        Taken(session);
+        if (ends_ && Spent(session)) return EndSpent(c, session);
+      }
     }
     if (open_loop_ && session.unsent == 0) Offer(c.index, session, 0);
     TrySend(c, session);
@@ -204,6 +215,12 @@ class Generator {
   void OnClose(Loop&, io::Connection& c, int error) noexcept {
     Session& session = sessions_[c.index];
     session.open ? --open_ : --connecting_;
+    if (session.connecting) connecting_list_.Remove(session.connect);
+    if (error == EPIPE && phase_ < Phase::kClosing && !session.failed && !session.left &&
+        MayEnd(session)) {
+      EndedByServer(c, session);  // its FIN came first, or it would be a reset (tcp_reset())
+    }
+    if (session.left && (error == EPIPE || error == ECONNRESET)) error = 0;  // what crossed it
     if (GiveBackSource(c, session, error)) return;
     if (error == EADDRNOTAVAIL && !session.open) NoteNoPort();
     if (error != 0 && phase_ != Phase::kDone) {
@@ -217,16 +234,19 @@ class Generator {
       --unbegun_;
       if (open_loop_ && ByCount()) OfferAll();  // what was kept for it is the others' now
     }
-    if (phase_ < Phase::kClosing) {
+    if (phase_ < Phase::kClosing && !session.left) {
       out_.lost_requests += session.in_flight;
       CensorAll(c.index, session, Now());
     }
+    if (session.left) SendAgain(c.index, session);
+    if (session.left || session.spent) --leaving_;
     in_flight_ -= session.in_flight;
     owed_ -= session.owed;
-    if (!one_each_) requests_by_connection_.push_back(session.requests);
-    const bool failed = session.failed || (one_each_ && !session.answered);
+    if (kAsked && session.open && session.number == 0) ++unasked_;
+    if (!one_each_) places_.Return(session.place, session.requests);
+    const Gone gone = GoneHow(session);
     session = {};
-    Replace(failed);
+    Replace(gone);
   }
 
  private:
@@ -241,18 +261,32 @@ class Generator {
 
   enum class Phase { kOpening, kWarmup, kMeasuring, kDraining, kClosing, kDone };
 
+  // How a connection went.
+  enum class Gone {
+    kFailed,
+    kLeft,   // the server closed it in order
+    kSpent,  // it has had its requests, of which a connection may have some
+    kClosed,
+  };
+
   struct Session {
     typename Client::Session service;
-    uint64_t requests = 0;  // answered, in the window
-    uint64_t number = 0;    // requests begun
-    uint64_t unsent = 0;    // bytes of requests begun, that the loop has not been given
-    int64_t since_ns = 0;   // when connecting began; later, when the first request was sent
-    int64_t due_ns = 0;     // one_each_: when its request was due
+    uint64_t requests = 0;          // answered, in the window
+    uint64_t number = 0;            // requests begun
+    uint64_t unsent = 0;            // bytes of requests begun, that the loop has not been given
+    uint64_t quota = ~uint64_t{0};  // requests that it may still be given
+    int64_t since_ns = 0;           // when connecting began; later, when the first request was sent
+    int64_t due_ns = 0;             // one_each_: when its request was due
     uint32_t generation = 0;
     uint32_t owed = 0;       // requests to begin
     uint32_t in_flight = 0;  // begun, not answered
     uint32_t oldest = 0;     // its place in the connection's times
+    uint32_t place = 0;      // of places_
+    uint32_t connect = 0;    // its place in connecting_list_, while connecting
     bool connecting = false, open = false, begun = false, answered = false, heard = false;
+    bool takes = false;  // it is open, and may be given more requests
+    bool spent = false;  // it was closed by us, after its last request
+    bool left = false;   // it was closed by the server, in order
     bool sending = false, failed = false, corrupt = false;
     bool listed = false;  // among the free ones of pacer_
     bool ending = false;  // our FIN is sent, at since_ns
@@ -293,6 +327,7 @@ class Generator {
     if (!datagrams_) times_.Resize(slots);
   }
 
+  // The only way out of the opening, but for the end of the thread: nobody waits for it longer.
   void SetPhase(Phase phase) {
     phase_ = phase;
     if (phase != Phase::kOpening) part_.Arrive();
@@ -317,8 +352,8 @@ class Generator {
     if (!opened_first_) OpenFirst();
     if (phase_ == Phase::kOpening) CheckOpening(now);
     if (phase_ < Phase::kDraining) CheckStop(now);
-    if (phase_ < Phase::kDraining) OpenMore(now);
-    if (now >= NextSweep()) Sweep(now);
+    if (phase_ < Phase::kClosing) OpenMore(now);
+    if (phase_ < Phase::kClosing && now >= NextSweep()) Sweep(now);
     const Phase before = phase_;
     int64_t wait = 0;
     switch (phase_) {
@@ -399,6 +434,8 @@ class Generator {
 
   // By count: nothing is left to begin, and nothing under way.
   bool AllDone() const {
+    if (!again_.empty()) return false;
+    if (budget_ > 0 && leaving_ > 0) return false;  // another comes in its place
     if (!ByCount())
       return open_loop_ && NextDue() == kNever && in_flight_ == 0 && phase_end_ == kNever;
     if constexpr (kExchange == Exchange::kSource) return budget_ == 0;
@@ -409,8 +446,12 @@ class Generator {
 
   bool Drained(int64_t now) const {
     if (one_each_ && connecting_ > 0) return false;
-    const bool sends = open_loop_ && now < sends_end_ && NextDue() != kNever;
-    return in_flight_ == 0 && owed_ == 0 && !sends;
+    return in_flight_ == 0 && owed_ == 0 && !Sends(now);
+  }
+
+  // Open loop: whether something is still to be sent, and may be.
+  bool Sends(int64_t now) const {
+    return open_loop_ && now < sends_end_ && (NextDue() != kNever || !again_.empty());
   }
 
   int64_t NextDeadline() const {
@@ -445,11 +486,12 @@ class Generator {
         return std::min(kGlanceNs * 100, connect_deadline_ - now);
       }
       if (now >= connect_deadline_) {
-        const uint64_t late = connecting_ + to_open_ + reopen_.size();
+        const uint64_t late = to_open_ + reopen_.size();
         out_.errors.connect_timed_out += late;
         CountErrors(late);
         to_open_ = 0;
         reopen_.clear();
+        GiveUpConnects(now);
       }
       waiting_ = true;
       out_.opening_s = (now - opening_began_) / 1e9;
@@ -466,18 +508,19 @@ class Generator {
     SetPhase(Phase::kWarmup);
     const int64_t begin = shared_.WindowBegin(start);
     if (begin != 0) PlanWindow(begin);
-    if (one_each_) {
-      if (open_loop_) pacer_.AddVacant(resting_, start);
-      if (!open_loop_) to_open_ = resting_;
-      resting_ = 0;
+    if (one_each_ && open_loop_) {
+      pacer_.AddVacant(resting_, start);
+    } else {
+      to_open_ += resting_;
     }
+    resting_ = 0;
     if (options_.workload == Workload::kHold) pacer_.Shuffle(options_.seed + thread_);
     if (open_loop_) {
       pacer_.StartWarmup(start, window_begin_ != 0 ? window_begin_ : kNever);
     } else if (kAsked && !one_each_) {
       loop_.ForEachConnection([this](io::Connection& c) {
         Session& session = sessions_[c.index];
-        if (!session.open || session.in_flight > 0) return;
+        if (!session.takes || session.in_flight > 0) return;
         Owe(session, options_.depth);
         TrySend(c, session);
       });
@@ -544,12 +587,15 @@ class Generator {
   }
 
   void StartClosing(int64_t now) {
-    const uint64_t unanswered = in_flight_ + (one_each_ ? connecting_ : 0);
+    const uint64_t unanswered =
+        in_flight_ + (one_each_ ? connecting_list_.waiting() : 0) + again_.size();
     out_.errors.unanswered += unanswered;
     CountErrors(unanswered);
     for (uint32_t i = 0; unanswered > 0 && i < sessions_.size(); ++i) {
       CensorAll(i, sessions_[i], now);
     }
+    for (const int64_t due : again_) recorder_.Censored({due, due}, now);
+    again_.clear();
     if (open_loop_) pacer_.CountUnsent(now, recorder_);
     SetPhase(Phase::kClosing);
     closing_deadline_ = now + kClosingNs + kClosingEachNs * open_ * options_.threads;
@@ -578,20 +624,20 @@ class Generator {
   }
 
   void Conclude() {
-    out_.connections.silent = out_.connections.opened - out_.connections.answered;
+    out_.connections.silent = out_.connections.opened - out_.connections.answered - unasked_;
     out_.io = loop_.counters();
     out_.bytes.sent = out_.io.sent_bytes;
     out_.bytes.received = received_bytes_;
     if constexpr (requires { client_.OnLost(uint64_t{}); }) {
       client_.OnLost(out_.datagrams.lost - out_.datagrams.late);
     }
-    load_.results[thread_].requests_by_connection = std::move(requests_by_connection_);
+    load_.results[thread_].requests_by_place = places_.Requests();
   }
 
   // --- connections ------------------------------------------------------------------------------
 
   int64_t NextConnect(int64_t now) const {
-    if (phase_ >= Phase::kDraining) return kNever;
+    if (phase_ >= Phase::kClosing) return kNever;
     int64_t next = reopen_.empty() ? kNever : reopen_.front();
     if (to_open_ > 0 && connecting_ < connects_max_) {
       next = std::min(next, std::max(now, ConnectDue()));
@@ -602,6 +648,7 @@ class Generator {
   // When the next connection may be opened.
   int64_t ConnectDue() const {
     if (options_.connect_rate <= 0 || one_each_) return 0;
+    if (phase_ != Phase::kOpening && !ByCount()) return 0;  // in place of others
     const double each = 1e9 * options_.threads / options_.connect_rate;
     return opening_began_ + static_cast<int64_t>(each * connects_);
   }
@@ -609,13 +656,11 @@ class Generator {
   void OpenMore(int64_t now) {
     for (; !reopen_.empty() && reopen_.front() <= now; reopen_.pop_front()) ++to_open_;
     for (; to_open_ > 0 && connecting_ < connects_max_ && ConnectDue() <= now; --to_open_) {
-      if (one_each_ && ByCount()) {  // the connection is the request
-        if (budget_ == 0) {
-          to_open_ = 0;
-          return;
-        }
-        --budget_;
+      if (ends_ && ByCount() && budget_ == 0) {  // it would have nothing to do
+        to_open_ = 0;
+        return;
       }
+      if (one_each_ && ByCount()) --budget_;  // the connection is the request
       if (!OpenOne(0)) return;
     }
   }
@@ -644,6 +689,9 @@ class Generator {
     session = {};
     session.generation = (*connection)->generation;
     session.connecting = true;
+    session.connect = connecting_list_.Add(**connection, now);
+    if (!one_each_) session.place = places_.Take();
+    if (some_each_) session.quota = Quota(number);
     session.since_ns = now;
     session.due_ns = due_ns == 0 ? now : due_ns;
     if (datagrams_) windows_[index].Reset(options_.depth);
@@ -657,6 +705,7 @@ class Generator {
         sources_.chosen() && error == EADDRNOTAVAIL && !session.open && phase_ < Phase::kDraining;
     sources_.Return(c.index, taken);
     if (!taken) return false;
+    if (!one_each_) places_.Return(session.place, 0);
     session = {};
     ++to_open_;
     return true;
@@ -681,22 +730,46 @@ class Generator {
     load_.out_of_ports.store(true, std::memory_order_relaxed);
   }
 
+  // How many requests a connection has, of which it may have some.
+  uint64_t Quota(uint64_t number) const {
+    const auto [least, most] = options_.requests_per_connection;
+    return least + services::SplitMix64(options_.seed ^ number) % (most - least + 1);
+  }
+
+  Gone GoneHow(const Session& session) const {
+    if (session.failed || (one_each_ && !session.answered)) return Gone::kFailed;
+    if (session.left) return Gone::kLeft;
+    return session.spent ? Gone::kSpent : Gone::kClosed;
+  }
+
   // A connection is gone: what takes its place?
-  void Replace(bool failed) {
-    if (phase_ >= Phase::kDraining) return;
+  void Replace(Gone gone) {
     const int64_t now = Now();
-    if (!one_each_) {
-      if (failed && options_.reconnect_ns >= 0) reopen_.push_back(now + options_.reconnect_ns);
-      return;
-    }
+    if (!one_each_) return Reopen(gone, now);
+    if (phase_ >= Phase::kDraining) return;
     if (phase_ == Phase::kOpening) {
       ++resting_;
     } else if (open_loop_) {
       pacer_.AddVacant(1, now);
-    } else if (failed) {
+    } else if (gone == Gone::kFailed) {
       reopen_.push_back(now + std::max(kReplaceAfterNs, options_.reconnect_ns));
     } else if (now < phase_end_) {
       ++to_open_;
+    }
+  }
+
+  // The same where a connection has many requests.
+  void Reopen(Gone gone, int64_t now) {
+    const bool in_order = gone == Gone::kLeft || gone == Gone::kSpent;
+    if (phase_ >= Phase::kDraining && !(in_order && phase_ == Phase::kDraining && Sends(now))) {
+      return;
+    }
+    if (in_order && phase_ == Phase::kOpening) {
+      ++resting_;
+    } else if (gone == Gone::kSpent) {
+      ++to_open_;
+    } else if (gone != Gone::kClosed && options_.reconnect_ns >= 0) {
+      reopen_.push_back(now + options_.reconnect_ns);
     }
   }
 
@@ -705,7 +778,7 @@ class Generator {
   // The connection has `count` more requests to send, as far as the budget goes: of which one is
   // kept for each connection that is not open yet.
   void Owe(Session& session, uint64_t count) {
-    if (ByCount()) count = TakeBudget(session, count);
+    if (rationed_) count = TakeBudget(session, count);
     session.owed += count;
     owed_ += count;
   }
@@ -713,9 +786,19 @@ class Generator {
   uint64_t TakeBudget(Session& session, uint64_t count) {
     if (!session.begun && unbegun_ > 0) --unbegun_;
     session.begun = true;
-    count = std::min(count, budget_ - std::min<uint64_t>(budget_, unbegun_));
-    budget_ -= count;
+    count = std::min(count, session.quota);
+    if (ByCount()) {
+      count = std::min(count, budget_ - std::min<uint64_t>(budget_, unbegun_));
+      budget_ -= count;
+    }
+    session.quota -= count;
+    if (session.quota == 0) session.takes = false;
     return count;
+  }
+
+  // Whether the connection has had all its requests, and their answers.
+  bool Spent(const Session& session) const {
+    return session.quota == 0 && session.in_flight == 0 && session.owed == 0;
   }
 
   // Whether an answer brings the next request.
@@ -725,9 +808,12 @@ class Generator {
 
   // Replies came: now the connection can take more requests.
   void GoOn(io::Connection& c, Session& session, uint32_t replies, int64_t now) {
-    if (one_each_) {
-      if (kExchange != Exchange::kGreeting && session.in_flight == 0) EndOne(c, session, now);
-      return;
+    if (ends_) [[unlikely]] {
+      if (one_each_) {
+        if (kExchange != Exchange::kGreeting && session.in_flight == 0) EndOne(c, session, now);
+        return;
+      }
+      if (Spent(session)) return EndSpent(c, session);
     }
     if (open_loop_) {
       Offer(c.index, session, now);
@@ -738,6 +824,15 @@ class Generator {
       Owe(session, replies);
     }
     TrySend(c, session);
+  }
+
+  // A connection has had all the requests that it is to have.
+  void EndSpent(io::Connection& c, Session& session) {
+    ++out_.connections.closed_by_client;
+    ++leaving_;
+    session.spent = true;
+    if constexpr (kExchange == Exchange::kSink) return loop_.End(c);  // whose FIN is the answer
+    loop_.Close(c);
   }
 
   // The one request of the connection is answered.
@@ -869,7 +964,61 @@ class Generator {
     if (recorder_.measuring()) session.requests += count;
   }
 
+  // --- connections that the server ends ---------------------------------------------------------
+
+  // Whether a server may end the connection now, in order.
+  bool MayEnd(const Session& session) const {
+    if constexpr (kMatched) {
+      return options_.reconnect_ns >= 0 && !one_each_ && session.answered &&
+             !client_.InReply(session.service);
+    }
+    return false;
+  }
+
+  void EndedByServer(io::Connection& c, Session& session) {
+    if (MayEnd(session)) {
+      ++out_.connections.closed_by_server;
+      ++leaving_;
+      session.left = true;
+      session.takes = false;
+      return;
+    }
+    ++out_.errors.closed_by_server;
+    NoteFailure(Failure::Kind::kClosed, 0, c, session);
+    Fail(session);
+  }
+
+  // What is under way on a connection that the server has left goes to others.
+  void SendAgain(uint32_t index, const Session& session) {
+    if (phase_ >= Phase::kClosing) return;
+    out_.connections.retried_requests += session.in_flight;
+    if (ByCount()) budget_ += session.in_flight + session.owed;
+    for (uint32_t i = 0; open_loop_ && kTimed && i < session.in_flight; ++i) {
+      again_.push_back(times_.At(index, session.oldest, i).scheduled_ns);
+    }
+  }
+
   // --- errors -----------------------------------------------------------------------------------
+
+  // No more requests begin on the connection, which is to be aborted, or is gone.
+  void Fail(Session& session) {
+    session.failed = true;
+    session.takes = false;
+    owed_ -= session.owed;
+    session.owed = 0;
+  }
+
+  // More replies came than were asked for, so none that follow could be told apart.
+  void OnSurplus(io::Connection& c, Session& session, uint32_t replies, int64_t now) {
+    const uint32_t expected = kExchange == Exchange::kSink ? 0 : session.in_flight;
+    out_.errors.surplus += replies - expected;
+    NoteFailure(Failure::Kind::kSurplus, 0, c, session, replies - expected);
+    if constexpr (kExchange != Exchange::kSink) {
+      for (uint32_t i = 0; i < expected; ++i) AnsweredOldest(c, session, now);
+    }
+    Fail(session);
+    loop_.Abort(c);
+  }
 
   void CountErrors(uint64_t count) {
     recorder_.Error(count);
@@ -903,20 +1052,24 @@ class Generator {
   }
 
   int64_t NextSweep() const {
-    const bool waiting = in_flight_ > 0 || (one_each_ && connecting_ > 0);
-    return kTimed && options_.reply_timeout_ns > 0 && waiting ? next_sweep_ : kNever;
+    const bool waiting = kTimed && options_.reply_timeout_ns > 0 && in_flight_ > 0;
+    return std::min(waiting ? next_sweep_ : kNever, connecting_ > 0 ? next_connect_sweep_ : kNever);
   }
 
-  // Gives up what is overdue, so that no connection waits for a reply that doesn't come.
+  // Gives up what is overdue, so that no connection waits for a reply that doesn't come, or to be
+  // open.
   void Sweep(int64_t now) {
+    if (now >= next_connect_sweep_) {
+      next_connect_sweep_ = now + each_connect_ns_ / kSweeps;
+      GiveUpConnects(now - each_connect_ns_);
+    }
+    if (!kTimed || options_.reply_timeout_ns <= 0 || now < next_sweep_) return;
     next_sweep_ = now + options_.reply_timeout_ns / kSweeps;
     loop_.ForEachConnection([&](io::Connection& c) {
       Session& session = sessions_[c.index];
       if (!session.open || session.in_flight == 0) return;
       datagrams_ ? GiveUpLost(c, session, now) : GiveUpOverdue(c, session, now);
     });
-    if (!one_each_ || connecting_ == 0) return;
-    for (uint32_t i = 0; i < sessions_.size(); ++i) GiveUpConnecting(i, sessions_[i], now);
   }
 
   void GiveUpLost(io::Connection& c, Session& session, int64_t now) {
@@ -940,19 +1093,19 @@ class Generator {
     CensorAll(c.index, session, now);
     in_flight_ -= session.in_flight;
     session.in_flight = 0;
-    session.failed = true;
+    Fail(session);
     loop_.Abort(c);
   }
 
-  // Connecting is a part of the request.
-  void GiveUpConnecting(uint32_t index, Session& session, int64_t now) {
-    if (!session.connecting || now - session.since_ns < options_.reply_timeout_ns) return;
-    io::Connection* c = loop_.Find(index, session.generation);
-    if (c == nullptr) return;
-    ++out_.errors.timeouts;
-    NoteFailure(Failure::Kind::kTimeout, 0, *c, session);
-    session.failed = true;
-    loop_.Abort(*c);
+  // Those that began at `since_ns` or before, and aren't open yet.
+  void GiveUpConnects(int64_t since_ns) {
+    connecting_list_.GiveUp(since_ns, [this](io::Connection& c) {
+      Session& session = sessions_[c.index];
+      ++out_.errors.connect_timed_out;
+      NoteFailure(Failure::Kind::kConnectTimeout, 0, c, session);
+      Fail(session);
+      loop_.Abort(c);
+    });
   }
 
   // What the connection waits for won't come.
@@ -1006,7 +1159,7 @@ class Generator {
   void ThinkOver(int64_t now) {
     thoughts_.PopDue(now, [this](uint32_t index, uint32_t generation) {
       io::Connection* c = loop_.Find(index, generation);
-      if (c == nullptr || !Renewing()) return;
+      if (c == nullptr || !Renewing() || !sessions_[index].takes) return;
       Owe(sessions_[index], 1);
       TrySend(*c, sessions_[index]);
     });
@@ -1024,7 +1177,7 @@ class Generator {
 
   // The connection can take a request, if it has room.
   void Offer(uint32_t index, Session& session, int64_t now) {
-    if (session.listed || !session.open || one_each_) return;
+    if (session.listed || !session.takes || one_each_) return;
     if (session.sending || session.unsent > 0 || session.in_flight >= options_.depth) return;
     session.listed = true;
     pacer_.AddFree(index, now != 0 ? now : Now());
@@ -1037,6 +1190,10 @@ class Generator {
   // Sends what is due, as far as connections are free.
   void Dispatch(int64_t now) {
     if (phase_ < Phase::kWarmup || phase_ > Phase::kDraining || now >= sends_end_) return;
+    while (!again_.empty()) {  // what was sent before goes first
+      if (!SendFor(again_.front(), /*again=*/true)) return pacer_.Behind(true);
+      again_.pop_front();
+    }
     pacer_.Behind(!SendAllDue(now));
   }
 
@@ -1064,7 +1221,7 @@ class Generator {
   }
 
   // Sends a request on the connection that is next. Returns false where none could.
-  bool SendFor(int64_t due) {
+  bool SendFor(int64_t due, bool again = false) {
     while (pacer_.HasFree()) {
       const int64_t now = Now();
       const uint32_t index = pacer_.NextFree();
@@ -1073,9 +1230,11 @@ class Generator {
       if (!session.listed) continue;  // of a connection that is gone
       session.listed = false;
       io::Connection* c = loop_.Find(index, session.generation);
-      if (c == nullptr || (ByCount() && TakeBudget(session, 1) == 0)) continue;
-      pacer_.Take();
-      if (pacer_.in_window()) out_.lag.Record(pacer_.Lag(due, now));
+      if (c == nullptr || (rationed_ && TakeBudget(session, 1) == 0)) continue;
+      if (!again) {
+        pacer_.Take();
+        if (pacer_.in_window()) out_.lag.Record(pacer_.Lag(due, now));
+      }
       NoteSent(*c, session, {due, now});
       session.unsent = NextBytes(*c, session);
       TrySend(*c, session);
@@ -1097,7 +1256,10 @@ class Generator {
   const bool open_loop_;
   const uint32_t connects_max_ =
       std::clamp(kConnectsInFlightOfAll / options_.threads, 1u, kConnectsInFlight);
-  const bool one_each_;   // a connection is there for one request
+  const bool one_each_;   // a connection is there for one request,
+  const bool some_each_;  // or for some,
+  const bool ends_;       // or for either: we end it
+  const bool rationed_;   // not all that could be begun may be
   const bool messages_;   // the transport keeps them: each request is one
   const bool datagrams_;  // and may lose them
   const bool varies_;     // the sizes of requests do
@@ -1105,7 +1267,8 @@ class Generator {
   std::vector<Session> sessions_;        // by slot
   TimesTable times_;                     // of requests in flight. Or, over datagrams,
   std::vector<DatagramWindow> windows_;  // by slot
-  std::vector<uint64_t> requests_by_connection_;
+  Places places_;                        // but for one_each_
+  Connecting connecting_list_;
   Pacer pacer_;        // open loop
   Thoughts thoughts_;  // closed loop
   Sources sources_;
@@ -1114,13 +1277,21 @@ class Generator {
   Phase phase_ = Phase::kOpening;
   bool opened_first_ = false, stopped_opening_ = false, waiting_ = false;
   uint32_t to_open_ = 0, connecting_ = 0, open_ = 0, next_number_ = 0;
-  uint32_t resting_ = 0;  // one_each_: connections that have had their turn in the opening
+  uint32_t resting_ = 0;  // connections that have had their turn in the opening, and ended
+  uint32_t leaving_ = 0;  // connections that are spent, or left, and not gone yet
+  uint64_t unasked_ = 0;  // connections that were open, and had no request
   uint32_t unbegun_ = 0;  // connections that have had no request yet
   uint64_t in_flight_ = 0, owed_ = 0, received_bytes_ = 0, connects_ = 0;
   int64_t opening_began_ = 0, connect_deadline_ = 0, warmup_began_ = 0, window_begin_ = 0;
   int64_t phase_end_ = kNever, begun_at_ = 0, drain_deadline_ = 0, closing_deadline_ = 0;
   int64_t sends_end_ = kNever;  // open loop: what is due isn't sent any more
-  int64_t next_sweep_ = 0;
+  int64_t next_sweep_ = 0, next_connect_sweep_ = 0;
+  // That a connect may take.
+  const int64_t each_connect_ns_ = one_each_ && options_.reply_timeout_ns > 0
+                                       ? std::min(options_.reply_timeout_ns,
+                                                  options_.connect_timeout_ns)
+                                       : options_.connect_timeout_ns;
+  std::deque<int64_t> again_;   // open loop: when requests were due that are to be sent again
   std::deque<int64_t> reopen_;  // when connections may be opened again
 };
 

@@ -63,6 +63,9 @@ void MergeResult(const LoadResult& from, LoadResult* into) {
   into->connections.opened += from.connections.opened;
   into->connections.answered += from.connections.answered;
   into->connections.silent += from.connections.silent;
+  into->connections.closed_by_client += from.connections.closed_by_client;
+  into->connections.closed_by_server += from.connections.closed_by_server;
+  into->connections.retried_requests += from.connections.retried_requests;
   into->opening_s = std::max(into->opening_s, from.opening_s);
   into->bytes.sent += from.bytes.sent;
   into->bytes.received += from.bytes.received;
@@ -214,8 +217,7 @@ LoadResult Conclude(Load::Class& load) {
   std::vector<uint64_t> shares;
   for (ThreadResult& thread : load.results) {
     MergeResult(thread.result, &result);
-    shares.insert(shares.end(), thread.requests_by_connection.begin(),
-                  thread.requests_by_connection.end());
+    shares.insert(shares.end(), thread.requests_by_place.begin(), thread.requests_by_place.end());
   }
   result.latency = load.collector.latency();
   result.series = load.collector.series();

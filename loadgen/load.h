@@ -67,9 +67,17 @@ struct LoadOptions {
   RatePlan rate;             // of all threads together, from the window's begin; empty: closed loop
   Arrivals arrivals = Arrivals::kConstant;
   uint64_t seed = 1;
-  int64_t connect_timeout_ns = 10'000'000'000;  // for all connections to open and be answered once
-  double connect_rate = 0;                      // connections a second; 0: as fast as it goes
+  // For all connections to open and be answered once, and for each that is opened later. Where
+  // connecting is a part of the request, reply_timeout_ns holds for each, too.
+  int64_t connect_timeout_ns = 10'000'000'000;
+  double connect_rate = 0;    // connections a second; 0: as fast as it goes
   int64_t reconnect_ns = -1;  // a broken connection is opened again after this; below 0: never
+  // Where `most` isn't 0: a connection is closed when it has had so many requests, drawn evenly
+  // from both on, and another takes its place. REQUIRES: requests that are sent on a stream, and a
+  // workload that has many on a connection.
+  struct {
+    uint64_t least = 0, most = 0;
+  } requests_per_connection;
   int64_t drain_timeout_ns = 2'000'000'000;  // for the last replies, at the end
   int64_t reply_timeout_ns = 0;    // then a request is given up; 0: never. REQUIRED over datagrams
   int64_t deadline_ns = 0;         // open loop: a request that late isn't sent any more; 0: all are
@@ -98,7 +106,15 @@ struct Corruption {
 
 // How a connection failed.
 struct Failure {
-  enum class Kind : uint8_t { kConnect, kBroken, kClosed, kTimeout, kSurplus, kCorrupt };
+  enum class Kind : uint8_t {
+    kConnect,
+    kConnectTimeout,
+    kBroken,
+    kClosed,
+    kTimeout,
+    kSurplus,
+    kCorrupt
+  };
   Kind kind;
   int error;            // an errno, or 0
   uint64_t connection;  // its number in the run
@@ -110,8 +126,9 @@ struct Failure {
 struct LoadErrors {
   io::ErrorCounts by_errno;        // connections that failed to open, or broke
   uint64_t connect_failed = 0;     // of these, before they were open
-  uint64_t connect_timed_out = 0;  // not open when connect_timeout_ns had passed
-  uint64_t closed_by_server = 0;   // connections that the server ended, without an error
+  uint64_t connect_timed_out = 0;  // connections not open in time
+  uint64_t closed_by_server = 0;   // connections that the server ended, without an error, but for
+                                   // LoadResult::connections.closed_by_server
   uint64_t timeouts = 0;           // requests without a reply when reply_timeout_ns had passed
   uint64_t unanswered = 0;         // requests without a reply when drain_timeout_ns had passed
   uint64_t surplus = 0;            // replies that nobody asked for
@@ -153,9 +170,15 @@ struct LoadResult {
   double throughput_rps = 0;    // the sum over threads, each by its own window
   uint64_t requests_total = 0;  // answered, warm-up and opening included
   struct {
-    uint64_t requested = 0, opened = 0, answered = 0, silent = 0;
-    uint64_t requests_min = 0, requests_median = 0,
-             requests_max = 0;  // on a connection, in the window
+    uint64_t requested = 0, opened = 0, answered = 0;
+    uint64_t silent = 0;  // asked, or waited for, and never answered
+    // On a connection and those that were opened in its place, in the window.
+    uint64_t requests_min = 0, requests_median = 0, requests_max = 0;
+    uint64_t closed_by_client = 0;  // after their requests_per_connection
+    // With reconnect_ns: in order and between two replies. What was under way on these was sent
+    // again, on others.
+    uint64_t closed_by_server = 0;
+    uint64_t retried_requests = 0;
   } connections;
   double opening_s = 0;  // until all connections were open and answered
   struct {

@@ -18,6 +18,8 @@ const char* Name(Failure::Kind kind) {
   switch (kind) {
     case Failure::Kind::kConnect:
       return "connect_failed";
+    case Failure::Kind::kConnectTimeout:
+      return "connect_timed_out";
     case Failure::Kind::kBroken:
       return "broken";
     case Failure::Kind::kClosed:
@@ -241,6 +243,9 @@ Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVe
         {"opened", connections.opened},
         {"answered", connections.answered},
         {"silent", connections.silent},
+        {"closed_by_client", connections.closed_by_client},
+        {"closed_by_server", connections.closed_by_server},
+        {"retried_requests", connections.retried_requests},
         {"requests_min", connections.requests_min},
         {"requests_median", connections.requests_median},
         {"requests_max", connections.requests_max},
@@ -255,6 +260,10 @@ Json ClassJson(const LoadOptions& options, const LoadResult& result, const RunVe
          result.duration_s > 0 ? result.window_bytes.received / result.duration_s : 0}}},
       {"latency_ns", Latency(options, result)}};
   if (!options.name.empty()) json["name"] = options.name;
+  if (options.requests_per_connection.most > 0) {
+    json["requests_per_connection"] = {{"min", options.requests_per_connection.least},
+                                       {"max", options.requests_per_connection.most}};
+  }
   if (options.sizes.varies()) {
     json["sizes"] = {
         {"min", options.sizes.Min()}, {"mean", options.sizes.Mean()}, {"max", options.sizes.Max()}};

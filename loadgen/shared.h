@@ -31,7 +31,7 @@ struct alignas(64) ThreadProgress {
 struct ThreadResult {
   absl::Status status;
   LoadResult result;
-  std::vector<uint64_t> requests_by_connection;
+  std::vector<uint64_t> requests_by_place;  // Places::Requests()
 };
 
 // What the threads of one class share.

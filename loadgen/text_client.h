@@ -118,6 +118,8 @@ class TextClient {
     return result;
   }
 
+  bool InReply(const Session& session) const noexcept { return session.reply.bytes > 0; }
+
   // A datagram has to be one whole reply. Nothing tells one that comes twice from two.
   services::Received OnDatagram(Bytes in) noexcept {
     Session session;

@@ -99,6 +99,13 @@ std::string ConnectionsLine(Reader connections) {
       absl::StrCat(FormatCount(opened), again ? "" : " of " + FormatCount(requested), " opened, ",
                    FormatCount(connections["answered"].get<uint64_t>()), " answered, ",
                    FormatCount(connections["silent"].get<uint64_t>()), " silent");
+  const auto add = [&](const char* key, const char* what) {
+    const uint64_t count = connections.value(key, uint64_t{0});  // results of before have none
+    if (count > 0) absl::StrAppend(&line, ", ", FormatCount(count), " ", what);
+  };
+  add("closed_by_client", "closed after their requests");
+  add("closed_by_server", "closed by the server between requests");
+  add("retried_requests", "requests sent again");
   if (connections["requests_max"].get<uint64_t>() > 0) {
     absl::StrAppend(&line, "; ", FormatCount(connections["requests_min"].get<uint64_t>()), " to ",
                     FormatCount(connections["requests_max"].get<uint64_t>()), " requests each");
@@ -179,7 +186,8 @@ std::string FailureRows(Reader failures) {
   int shown = 0;
   bool refused = false;
   for (const Reader failure : failures) {
-    const bool connect = failure["kind"] == "connect_failed";
+    const bool connect =
+        failure["kind"] == "connect_failed" || failure["kind"] == "connect_timed_out";
     if (shown == kShown || (connect && refused)) continue;
     refused = refused || connect;
     ++shown;

@@ -85,7 +85,8 @@ absl::Status CheckSame(Runs runs) {
     return absl::InvalidArgumentError(
         absl::StrCat("--merge takes results of `load` (ringside.load/1), not ", schema));
   }
-  for (const char* name : {"service", "workload", "message_bytes", "depth", "sizes"}) {
+  for (const char* name :
+       {"service", "workload", "message_bytes", "depth", "sizes", "requests_per_connection"}) {
     for (const Json& run : runs) {
       const Json &first = fields::At(runs[0], name), &other = fields::At(run, name);
       if (first == other) continue;
@@ -176,6 +177,9 @@ void MergeConnections(const Json& run, Sums* sums, Json* connections) {
   const Json& more = run["connections"];
   for (const char* name : {"requested", "opened", "answered", "silent"}) {
     (*connections)[name] = sums->Count(name, (*connections)[name], more[name]);
+  }
+  for (const char* name : {"closed_by_client", "closed_by_server", "retried_requests"}) {
+    if (more.contains(name)) AddUp({{name, more[name]}}, connections);
   }
   for (const char* name : {"requests_max", "opening_s"}) {
     if (more[name] > (*connections)[name]) (*connections)[name] = more[name];

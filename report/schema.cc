@@ -99,6 +99,8 @@ constexpr const char* kLoad = R"({
              "failures": [{"kind": "name", "connection": "count", "errno": "name?",
                            "at_s": "moment", "requests": "count", "in_flight": "count"}]},
   "connections": {"requested": "count", "opened": "count", "answered": "count", "silent": "count",
+                  "closed_by_client?": "count", "closed_by_server?": "count",
+                  "retried_requests?": "count",
                   "requests_min": "count", "requests_median?": "count", "requests_max": "count",
                   "opening_s": "seconds"},
   "bytes": {"sent": "count", "received": "count", "corrupt": "count", "verified": "bool",

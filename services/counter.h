@@ -120,6 +120,8 @@ struct Counter {
       return result;
     }
 
+    bool InReply(const Session& session) const noexcept { return session.digits; }
+
     // A datagram is one number. Those that came lately are known, so that one which comes twice is
     // told apart.
     Received OnDatagram(Bytes in) noexcept {

@@ -98,6 +98,10 @@ struct Echo {
       return result;
     }
 
+    bool InReply(const Session& session) const noexcept {
+      return varies ? session.varying.left != session.varying.bytes : session.messages.partial > 0;
+    }
+
     // What the request was. Shorter ones than a few bytes are alike.
     Bytes Reply(uint64_t connection, uint64_t request) const noexcept {
       const uint64_t bytes = varies ? sizes.At(connection, request) : message_bytes;

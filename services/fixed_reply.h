@@ -88,6 +88,8 @@ struct FixedReply {
       return result;
     }
 
+    bool InReply(const Session& session) const noexcept { return session.at > 0; }
+
     Bytes Reply(uint64_t, uint64_t) const noexcept { return io::AsBytes(text); }
 
     Echo::Client requests;

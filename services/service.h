@@ -35,6 +35,8 @@
 //       Bytes Next(Session&, size_t bytes) noexcept;
 //       // Verifies what the server sent. Any replies that it finds of a kSink are a surplus.
 //       Received OnReceive(Session&, Bytes in) noexcept;
+//       // REQUIRED of a kRequestReply: whether a part of a reply has come, and not all of it.
+//       bool InReply(const Session&) const noexcept;
 //       // REQUIRED to verify datagrams: either what the reply to request number `request` of a
 //       // connection has to be, counted from 0,
 //       Bytes Reply(uint64_t connection, uint64_t request) const noexcept;

@@ -326,5 +326,32 @@ TYPED_TEST(Contract, ForgetsTheTimeWithTheConnection) {
   EXPECT_FALSE(stamped);
 }
 
+// A connect that gets no answer, since nobody accepts and the queue is full, ends when its handler
+// has had enough.
+TYPED_TEST(Contract, AConnectThatGoesNowhereCanBeGivenUp) {
+  NEEDS_SOCKETS("whoever listens accepts at once");
+  const auto listener = io::OpenListener(*io::Resolve(AnyAddress()), {.backlog = 0}, false);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  const io::Endpoint at = *io::LocalEndpoint(*listener);
+  RawSocket filler(at);
+  ASSERT_TRUE(filler.Connect(at));
+  {
+    Stage<TypeParam> stage;
+    const auto connection = stage.loop().Connect(at, 3, stage.connect);
+    ASSERT_TRUE(connection.ok()) << connection.status();
+    for (int turn = 0; turn < 20; ++turn) stage.RunOnce();
+    EXPECT_EQ(stage.loop().connections(), 1u);
+    EXPECT_EQ((*connection)->tag, 3u);
+    EXPECT_EQ(stage.loop().Find((*connection)->index, (*connection)->generation), nullptr);
+    stage.loop().Abort(**connection);
+    ASSERT_TRUE(stage.RunUntilAllClosed());
+    ASSERT_EQ(stage.clients().size(), 1u);
+    EXPECT_FALSE(stage.clients()[0]->opened);
+    EXPECT_EQ(stage.clients()[0]->error, 0);
+    EXPECT_EQ(stage.counters().connected, 0u);
+  }
+  close(*listener);
+}
+
 }  // namespace
 }  // namespace contract

@@ -100,6 +100,7 @@ TEST_P(TroubleOn, FindsAReplyThatNobodyAskedFor) {
   ExpectOthersServed(json);
   EXPECT_EQ(json["errors"]["surplus"], 1);
   EXPECT_EQ(json["errors"]["total"], 1);
+  EXPECT_EQ(json["errors"]["lost_requests"], 0);  // nothing begins on a connection that is dead
   ExpectOneFailure(json, "surplus");
 }
 

@@ -85,6 +85,15 @@ TEST(ParseRates, SaysWhatIsWrong) {
   }
 }
 
+TEST(ParseCounts, TakesOneAndARange) {
+  EXPECT_EQ(*ParseCounts("100"), std::pair(uint64_t{100}, uint64_t{100}));
+  EXPECT_EQ(*ParseCounts("1..10k"), std::pair(uint64_t{1}, uint64_t{10'000}));
+  EXPECT_EQ(*ParseCounts("7..7"), std::pair(uint64_t{7}, uint64_t{7}));
+  for (const char* wrong : {"", "0", "0..5", "5..", "..5", "9..5", "a", "1...5", "-1", "1e30"}) {
+    EXPECT_FALSE(ParseCounts(wrong).ok()) << wrong;
+  }
+}
+
 TEST(ParseSizes, TakesOneSize) {
   for (const auto& [text, bytes] : {std::pair("64", 64u),
                                     {"16KiB", 16'384u},
