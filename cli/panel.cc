@@ -227,8 +227,9 @@ std::string Sparkline(const std::vector<double>& rates, int columns) {
 
 std::string RenderPanel(const PanelState& state, int columns, bool color) {
   const Layout layout = {.columns = std::max(1, columns), .color = color};
-  std::vector<std::string> lines = {Line(layout.columns, color).Add(report::PlainLine(state.title), kBold).text(),
-                                    PhaseLine(state, layout), RateLine(state, layout)};
+  std::vector<std::string> lines = {
+      Line(layout.columns, color).Add(report::PlainLine(state.title), kBold).text(),
+      PhaseLine(state, layout), RateLine(state, layout)};
   if (state.offered_rps > 0) lines.push_back(OfferedLine(state, layout));
   if (state.has_latency) {
     for (std::string& line : LatencyLines(state, layout)) lines.push_back(std::move(line));

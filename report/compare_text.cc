@@ -104,17 +104,18 @@ std::string ArmsTable(const Json& result, const Json& scenario) {
   const auto row = [&](size_t arm, const Json* comparison) {
     const Json& medians = scenario["arms"][arm]["medians"];
     std::vector<std::string> cells = {
-        absl::StrCat("  ", ArmName(result, arm)), MetricText(result, gate, fields::At(medians, gate.c_str())),
+        absl::StrCat("  ", ArmName(result, arm)),
+        MetricText(result, gate, fields::At(medians, gate.c_str())),
         comparison == nullptr ? "" : EstimateText((*comparison)["verdict"]),
         comparison == nullptr ? "" : VerdictWord(*comparison)};
     for (const std::string& key : others) {
       static const Json kNone;
-      const Json& estimate =
-          comparison == nullptr ? kNone : Estimate(scenario, *comparison, key);
+      const Json& estimate = comparison == nullptr ? kNone : Estimate(scenario, *comparison, key);
       // What isn't proven to differ is not a number to look at.
       const Json& ratio = fields::At(estimate, "ratio");
-      cells.push_back(comparison == nullptr ? MetricText(result, key, fields::At(medians, key.c_str()))
-                      : ratio.is_null()     ? ""
+      cells.push_back(comparison == nullptr
+                          ? MetricText(result, key, fields::At(medians, key.c_str()))
+                      : ratio.is_null() ? ""
                       : fields::At(estimate, "difference") == "none found"
                           ? "·"
                           : absl::StrCat(DifferenceText(fields::Number(ratio)), " %"));
@@ -155,7 +156,8 @@ std::string SweepTable(const Json& result) {
     const std::string gate = scenario["metric"];
     std::vector<std::string> cells = {absl::StrCat("  ", scenario["name"].get<std::string>())};
     for (size_t arm = 0; arm < result["arms"].size(); ++arm) {
-      cells.push_back(MetricText(result, gate, fields::At(scenario["arms"][arm]["medians"], gate.c_str())));
+      cells.push_back(
+          MetricText(result, gate, fields::At(scenario["arms"][arm]["medians"], gate.c_str())));
       if (arm == 0) continue;
       const Json& comparison = scenario["comparisons"][arm - 1];
       cells.push_back(absl::StrCat(EstimateText(comparison["verdict"]), "  ",

@@ -178,6 +178,18 @@ std::string EscapeMarkdown(const std::string& text) {
                                                {"www.", "www\u200b."}});
 }
 
+std::string EscapeMarkdownHtml(const std::string& text) {
+  return absl::StrReplaceAll(EscapeXml(PlainLine(text)), {{"`", "&#96;"},
+                                                          {"*", "&#42;"},
+                                                          {"_", "&#95;"},
+                                                          {"[", "&#91;"},
+                                                          {"]", "&#93;"},
+                                                          {"$", "&#36;"},
+                                                          {"@", "@\u200b"},
+                                                          {"://", ":\u200b//"},
+                                                          {"www.", "www\u200b."}});
+}
+
 std::string EscapeOpenMetrics(const std::string& text) {
   return absl::StrReplaceAll(PlainText(text), {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}});
 }

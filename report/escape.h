@@ -34,6 +34,9 @@ std::string EscapeCsv(const std::string& text);
 // HTML, a formula or a mention.
 std::string EscapeMarkdown(const std::string& text);
 
+// The same within HTML in it, which knows no backslashes.
+std::string EscapeMarkdownHtml(const std::string& text);
+
 // A label's value, or a help text, between whatever quotes.
 std::string EscapeOpenMetrics(const std::string& text);
 

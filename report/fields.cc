@@ -25,7 +25,8 @@ double Number(const Json& json, double otherwise) {
 
 uint64_t Count(const Json& json, uint64_t otherwise) {
   if (json.is_number_unsigned()) return json.get<uint64_t>();
-  if (json.is_number_integer()) return static_cast<uint64_t>(std::max<int64_t>(0, json.get<int64_t>()));
+  if (json.is_number_integer())
+    return static_cast<uint64_t>(std::max<int64_t>(0, json.get<int64_t>()));
   if (!json.is_number()) return otherwise;
   const auto number = json.get<double>();
   constexpr double kEnd = 18446744073709551616.0;  // 2^64

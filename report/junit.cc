@@ -59,8 +59,8 @@ Case CaseOf(const Json& result, const Json& scenario, const Json& comparison) {
 }
 
 std::string CaseXml(const std::string& suite, const Case& one) {
-  const std::string head = absl::StrCat("    <testcase classname=\"", EscapeXml(suite), "\" name=\"",
-                                        EscapeXml(one.name), "\">\n");
+  const std::string head = absl::StrCat("    <testcase classname=\"", EscapeXml(suite),
+                                        "\" name=\"", EscapeXml(one.name), "\">\n");
   const std::string sentence = EscapeXml(one.sentence), type = EscapeXml(one.type);
   const char* element = one.outcome == Outcome::kFailed    ? "failure"
                         : one.outcome == Outcome::kError   ? "error"

@@ -51,7 +51,8 @@ std::string Rule(size_t columns, size_t left) {
 // The verdict on a line, before all else: the most serious one, and how many there are of each.
 std::string Headline(const Json& result) {
   if (result["kind"] == "ablation") {
-    return absl::StrCat("### 🔍 What each feature of ", EscapeMarkdown(ArmName(result, 0)), " buys\n\n");
+    return absl::StrCat("### 🔍 What each feature of ", EscapeMarkdown(ArmName(result, 0)),
+                        " buys\n\n");
   }
   constexpr const char* kWords[] = {"slower",           "cannot tell", "not judged",
                                     "small difference", "same",        "faster"};
@@ -74,8 +75,8 @@ std::string Headline(const Json& result) {
     if (!IsSelfCheck(result, arm)) arms.push_back(EscapeMarkdown(ArmName(result, arm)));
   }
   return absl::StrCat("### ", symbol, symbol.empty() ? "" : " ", absl::StrJoin(arms, ", "),
-                      " against ", EscapeMarkdown(ArmName(result, 0)), ": ", absl::StrJoin(parts, ", "),
-                      "\n\n");
+                      " against ", EscapeMarkdown(ArmName(result, 0)), ": ",
+                      absl::StrJoin(parts, ", "), "\n\n");
 }
 
 // What spoils the whole, in words.
@@ -125,7 +126,8 @@ std::string Sentences(const Json& result) {
     }
     const std::string voids = VoidText(result, scenario);
     if (!voids.empty()) {
-      absl::StrAppend(&text, "- ", EscapeMarkdown(scenario["name"]), ": ", EscapeMarkdown(voids), "\n");
+      absl::StrAppend(&text, "- ", EscapeMarkdown(scenario["name"]), ": ", EscapeMarkdown(voids),
+                      "\n");
     }
   }
   return text;
@@ -139,7 +141,8 @@ std::string DifferenceCell(const Json& scenario, const Json& comparison, const s
   }
   if (!comparison["metrics"].contains(key)) return "";
   const Json& metric = comparison["metrics"][key];
-  return absl::StrCat(EstimateText(metric), " ", EscapeMarkdown(metric["difference"].get<std::string>()));
+  return absl::StrCat(EstimateText(metric), " ",
+                      EscapeMarkdown(metric["difference"].get<std::string>()));
 }
 
 std::string MetricsTable(const Json& result, const Json& scenario) {
@@ -180,7 +183,8 @@ std::string EnvironmentLine(const Json& result) {
   std::vector<std::string> parts;
   const auto add = [&](const char* group, const char* key, const char* words) {
     const std::string value = environment[group].value(key, "");
-    if (!value.empty() && value != "unknown") parts.push_back(absl::StrCat(EscapeMarkdown(value), words));
+    if (!value.empty() && value != "unknown")
+      parts.push_back(absl::StrCat(EscapeMarkdown(value), words));
   };
   add("machine", "cpu", "");
   add("machine", "cpus_online", " CPUs");
@@ -198,9 +202,7 @@ std::string Compare(const Json& result) {
   std::string text = absl::StrCat(Headline(result), Warnings(result), VerdictTable(result),
                                   Details("In words", Sentences(result)));
   for (const Json& scenario : result["scenarios"]) {
-    // In HTML that Markdown leaves alone.
-    const std::string name = EscapeXml(PlainLine(scenario["name"].get<std::string>()));
-    text += Details(absl::StrCat("All metrics: ", absl::StrReplaceAll(name, {{"@", "@\u200b"}})),
+    text += Details(absl::StrCat("All metrics: ", EscapeMarkdownHtml(scenario["name"])),
                     MetricsTable(result, scenario));
   }
   return absl::StrCat(text, Details("The servers", Commands(result)), EnvironmentLine(result));
@@ -226,18 +228,19 @@ std::string Load(const Json& result) {
       !valid                                 ? "❌"
       : result["verdict"]["kind"] == "valid" ? "✅"
                                              : "⚠️",
-      " ", EscapeMarkdown(result["verdict"]["kind"]), ": ", EscapeMarkdown(result["verdict"]["reason"]), "\n\n",
+      " ", EscapeMarkdown(result["verdict"]["kind"]), ": ",
+      EscapeMarkdown(result["verdict"]["reason"]), "\n\n",
       Row({"run", "verdict", "requests/s", "p50", "p99", "p99.9", "max", "errors"}), Rule(8, 2));
   for (const Json* load : LoadsOf(result)) text += LoadRow(*load);
   std::string accusations;
   for (const Json* load : LoadsOf(result)) {
     for (const Json& one : (*load)["accusations"]) {
-      absl::StrAppend(&accusations, "- ", EscapeMarkdown(one["text"]), "; ", EscapeMarkdown(one["mend"]), "\n");
+      absl::StrAppend(&accusations, "- ", EscapeMarkdown(one["text"]), "; ",
+                      EscapeMarkdown(one["mend"]), "\n");
     }
   }
   if (!accusations.empty()) absl::StrAppend(&text, "\n", accusations);
-  const std::string full = 
-      result.contains("classes") ? MixText(result) : LoadText(result);
+  const std::string full = result.contains("classes") ? MixText(result) : LoadText(result);
   // Four spaces make code of it, whatever is in it.
   const std::string code =
       absl::StrCat("    ", absl::StrReplaceAll(full, {{"\n", "\n    "}}), "\n");

@@ -104,9 +104,9 @@ absl::Status CheckSame(Runs runs) {
   for (size_t i = 1; i < runs.size(); ++i) {
     for (const char* name : {"service_ns", "lag_ns", "pace"}) {
       if (runs[i].contains(name) == runs[0].contains(name)) continue;
-      return absl::InvalidArgumentError(absl::StrCat(
-          "these can't be merged: of the first and that in place ", i + 1, " only one has `", name,
-          "`; open loop and closed loop have no sum"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("these can't be merged: of the first and that in place ", i + 1,
+                       " only one has `", name, "`; open loop and closed loop have no sum"));
     }
   }
   return absl::OkStatus();
@@ -125,8 +125,9 @@ absl::StatusOr<Json> MergedTimes(Runs runs, const char* name) {
     }
     // As the histogram's format has it; each of them keeps to that.
     if (histogram->count() > static_cast<uint64_t>(kCountMax) - all.count()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "these can't be merged: together the histograms of ", name, " have more than 2^63 values"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("these can't be merged: together the histograms of ", name,
+                       " have more than 2^63 values"));
     }
     all.Merge(*histogram);
     if (times["min"].is_null() || times["max"].is_null()) continue;

@@ -11,9 +11,9 @@ namespace report {
 
 struct Parsed {
   nlohmann::ordered_json json;
-  std::string problem;  // what is wrong, "" where nothing is: then `json` is null
-  size_t byte = 0;      // where that shows, from 1; after the end: it is cut off
-  bool damaged = false; // it isn't JSON, rather than more than a result has
+  std::string problem;   // what is wrong, "" where nothing is: then `json` is null
+  size_t byte = 0;       // where that shows, from 1; after the end: it is cut off
+  bool damaged = false;  // it isn't JSON, rather than more than a result has
 };
 
 // Parses one value, and never throws, whatever the text: no more than 64 levels deep (as all that

@@ -159,11 +159,11 @@ const Json& Shape(const std::string& name) {
   return found == shapes.end() ? none : found->second;
 }
 
-constexpr size_t kElementsMax = 500;     // of arrays that aren't "many"
-constexpr size_t kTextMax = 128 << 10;   // bytes: the last words of a server, a command
-constexpr size_t kNameMax = 1000;        // of what a report repeats in each of its rows
-constexpr double kNumberMax = 9e18;      // in ns or bytes it fits 64 bits with a sign
-constexpr double kSecondsMax = 9e9;      // and so do these in ns
+constexpr size_t kElementsMax = 500;    // of arrays that aren't "many"
+constexpr size_t kTextMax = 128 << 10;  // bytes: the last words of a server, a command
+constexpr size_t kNameMax = 1000;       // of what a report repeats in each of its rows
+constexpr double kNumberMax = 9e18;     // in ns or bytes it fits 64 bits with a sign
+constexpr double kSecondsMax = 9e9;     // and so do these in ns
 
 const char* Wanted(const std::string& type, const Json& value) {
   if (type == "hdr" || type == "blob") return "text";
@@ -188,8 +188,8 @@ bool IsNumber(const Json& value, double least, double most) {
 bool Is(const Json& value, const std::string& type) {
   if (type == "hdr" || type == "blob") return value.is_string();
   if (type == "text" || type == "name") {
-    return value.is_string() && value.get_ref<const std::string&>().size() <=
-                                    (type == "text" ? kTextMax : kNameMax);
+    return value.is_string() &&
+           value.get_ref<const std::string&>().size() <= (type == "text" ? kTextMax : kNameMax);
   }
   if (type == "number") return IsNumber(value, -kNumberMax, kNumberMax);
   if (type == "amount") return IsNumber(value, 0, kNumberMax);
@@ -205,9 +205,8 @@ bool Is(const Json& value, const std::string& type) {
 // A name that any format has as it is.
 bool IsWord(const std::string& name) {
   return !name.empty() && name.size() <= 64 &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) {
-           return absl::ascii_isalnum(c) || c == '_';
-         });
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_'; });
 }
 
 // Compares values with shapes; remembers the first that is wrong.

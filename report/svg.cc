@@ -213,7 +213,8 @@ std::string SweepScript(const Json& result) {
     absl::StrAppendFormat(&tics, "%s'%.6g' %.9g", tics.empty() ? "" : ", ", x, x);
   }
   if (plots.empty()) return script + "plot [0:1][0:1] NaN notitle\n";
-  absl::StrAppendFormat(&script, "set ylabel %s textcolor rgb '#333333'\n", QuoteGnuplot(axis.label));
+  absl::StrAppendFormat(&script, "set ylabel %s textcolor rgb '#333333'\n",
+                        QuoteGnuplot(axis.label));
   absl::StrAppendFormat(&script, "set xlabel %s textcolor rgb '#333333'\n",
                         QuoteGnuplot(parameter + " (median of the rounds, bars: their quartiles)"));
   if (least > 0 && most / least > 8) {
@@ -305,9 +306,9 @@ absl::StatusOr<std::string> SvgReport(std::span<const nlohmann::ordered_json> re
   }
   const size_t comparisons = result["scenarios"].size() * (result["arms"].size() - 1);
   if (comparisons > svg::kDrawnMax) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "svg draws up to ", svg::kDrawnMax, " comparisons, and here are ", comparisons,
-        "; html shows them all"));
+    return absl::InvalidArgumentError(absl::StrCat("svg draws up to ", svg::kDrawnMax,
+                                                   " comparisons, and here are ", comparisons,
+                                                   "; html shows them all"));
   }
   return svg::Draw(result["sweep"].is_null() ? svg::EffectsScript(result)
                                              : svg::SweepScript(result));

@@ -19,7 +19,7 @@ namespace report::html {
 namespace {
 
 constexpr size_t kTableRowsMax = 2000;  // of a table of rounds: what a browser lays out at once
-constexpr double kSpanMax = 1.5;  // of a plot of ratios, in the logarithm: −78 % to +348 %
+constexpr double kSpanMax = 1.5;        // of a plot of ratios, in the logarithm: −78 % to +348 %
 
 // The two histograms of a round, or of an arm.
 struct Part {

@@ -16,12 +16,11 @@ constexpr int kPointsANine = 20;
 constexpr int kRowsMax = 44;
 
 uint64_t Saturated(uint64_t a, uint64_t b) {
-  return b > std::numeric_limits<uint64_t>::max() - a ? std::numeric_limits<uint64_t>::max() : a + b;
+  return b > std::numeric_limits<uint64_t>::max() - a ? std::numeric_limits<uint64_t>::max()
+                                                      : a + b;
 }
 
-bool Lower(const Json& a, const Json& b) {
-  return fields::Number(a[1]) < fields::Number(b[1]);
-}
+bool Lower(const Json& a, const Json& b) { return fields::Number(a[1]) < fields::Number(b[1]); }
 
 double Rounded(double value) { return std::round(value * 1e4) / 1e4; }
 
@@ -134,7 +133,8 @@ Json HeatColumns::Block(const Json& x) const {
   for (const double edge : rows.edges_ns()) block["edges_ns"].push_back(std::round(edge * 10) / 10);
   for (const Map& map : maps_) {
     Json columns = Json::array();
-    for (const Column& column : map.columns) columns.push_back(rows.Column(column.x, column.counts));
+    for (const Column& column : map.columns)
+      columns.push_back(rows.Column(column.x, column.counts));
     block["maps"].push_back({{"name", map.name}, {"columns", std::move(columns)}});
   }
   return block;

@@ -32,7 +32,9 @@ constexpr size_t kColumnsMax = 360;
 constexpr size_t kPointsMax = 1000;
 
 // How many of `count` in a row are drawn as one, so that at most `most` are drawn.
-constexpr size_t GroupOf(size_t count, size_t most) { return count == 0 ? 1 : (count - 1) / most + 1; }
+constexpr size_t GroupOf(size_t count, size_t most) {
+  return count == 0 ? 1 : (count - 1) / most + 1;
+}
 
 // Adds to a chart's points those that stand for a group of them, each [x, y]: the highest; or the
 // lowest and the highest in their order, for a rate's stall is its lowest. Nothing of an empty one.

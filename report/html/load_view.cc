@@ -243,9 +243,10 @@ Json LatencyOverTimeSection(const Json& load, const std::vector<Json>& intervals
   }
   Json heat = columns.Block(Axis("time since the window's begin", "linear", "s"));
   std::string note = together == 1 ? "Percentiles of each interval."
-                                   : absl::StrCat("Percentiles of the intervals: each point is the "
-                                                  "highest of ",
-                                                  together, " intervals.");
+                                   : absl::StrCat(
+                                         "Percentiles of the intervals: each point is the "
+                                         "highest of ",
+                                         together, " intervals.");
   if (!heat.is_null()) {
     absl::StrAppend(&note, " In the map a column is ",
                     group == 1 ? "an interval" : absl::StrCat(group, " intervals"),

@@ -38,11 +38,14 @@ Json Committed(const char* name) {
 }
 
 const std::vector<Json>& Whole() {
-  static const std::vector<Json> all = {
-      Shortened(Sample({.void_round = true})), Shortened(Committed("sweep-connections")),
-      Shortened(Committed("ablation-epoll")),  Shortened(Committed("slowed-1us-64x64B")),
-      LoadRuns().closed,                       LoadRuns().open,
-      LoadRuns().mix,                          *report::ParseResult("x", LoadRuns().timeseries)};
+  static const std::vector<Json> all = {Shortened(Sample({.void_round = true})),
+                                        Shortened(Committed("sweep-connections")),
+                                        Shortened(Committed("ablation-epoll")),
+                                        Shortened(Committed("slowed-1us-64x64B")),
+                                        LoadRuns().closed,
+                                        LoadRuns().open,
+                                        LoadRuns().mix,
+                                        *report::ParseResult("x", LoadRuns().timeseries)};
   return all;
 }
 
@@ -144,8 +147,8 @@ TEST(Mutations, AreRefusedOrReported) {
 
 // The same for what an older program wrote.
 TEST(Mutations, OfAnOlderResultAreRefusedOrReported) {
-  const Json old = Json::parse(
-      FileText(std::string(RINGSIDE_SOURCE_DIR) + "/results/slowed-1us-64x64B.json"));
+  const Json old =
+      Json::parse(FileText(std::string(RINGSIDE_SOURCE_DIR) + "/results/slowed-1us-64x64B.json"));
   std::mt19937_64 random(7);
   int refused = 0;
   for (int i = 0; i < 60; ++i) {
@@ -156,7 +159,8 @@ TEST(Mutations, OfAnOlderResultAreRefusedOrReported) {
     if (result.ok()) ExpectReports(*result, *result);
     refused += !result.ok();
     if (!result.ok()) {
-      EXPECT_TRUE(std::string(result.status().message()).starts_with("old.json: ")) << result.status();
+      EXPECT_TRUE(std::string(result.status().message()).starts_with("old.json: "))
+          << result.status();
     }
   }
   EXPECT_GT(refused, 10);
