@@ -54,7 +54,7 @@ std::string Decimal(double value) {
 // A string or a number as a flag takes it; false for anything else.
 bool AppendScalar(const toml::node& node, std::vector<std::string>* values) {
   if (const auto* text = node.as_string()) {
-    if (text->get().find('\0') != std::string::npos) return false;  // "\u0000": no flag takes it
+    if (text->get().find('\0') != std::string::npos) return false;  // no flag takes it
     values->push_back(text->get());
   } else if (const auto* integer = node.as_integer()) {
     values->push_back(absl::StrCat(integer->get()));
@@ -79,7 +79,7 @@ absl::StatusOr<ConfigEntry> EntryOf(const std::string& table, const std::string&
     for (const toml::node& element : *array) {
       if (AppendScalar(element, &entry.values)) continue;
       return Wrong(LineOf(element),
-                   absl::StrCat(key, ": an array holds strings (without NUL) and numbers only"));
+                   absl::StrCat(key, ": an array holds strings and numbers only"));
     }
     return entry;
   }

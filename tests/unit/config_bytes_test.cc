@@ -34,7 +34,7 @@ TEST(ConfigBytes, ThatTomlHasNowhereAreNamed) {
       {"a = 'caf\xe9'\n", "line 1: the byte 0xe9 is no UTF-8"},
       {"\xff\xfe[\x01", "line 1: the byte 0xff is no UTF-8"},
       {"a = \"\\u0000\"\n", "line 1: a: a text with a NUL in it"},
-      {"a = ['x', \"\\u0000\"]\n", "line 1: a: an array holds strings (without NUL)"},
+      {"a = ['x', \"\\u0000\"]\n", "line 1: a: an array holds strings and numbers only"},
       {std::string(2 << 20, '\n'), "more than 1048576 bytes"},
       {"[" + Repeated("a.", 100'000) + "a]\n", "line 1: more than 200 dots"},
       {"a = 1\n" + Repeated("b.", 300) + "c = 1\n", "line 2: more than 200 dots"},
