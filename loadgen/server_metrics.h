@@ -31,7 +31,7 @@ struct MetricSample {
   std::string_view Label(std::string_view label) const;
 };
 
-// What a server says, as it may be shown: what isn't printable ASCII as \\xHH, and its first 200
+// What a server says, as it may be shown: what isn't printable ASCII as \xHH, and its first 200
 // bytes. So no page controls a terminal, or breaks a file.
 std::string Shown(std::string_view said);
 

@@ -100,7 +100,7 @@ std::string ConnectionsLine(Reader connections) {
                    FormatCount(connections["answered"].get<uint64_t>()), " answered, ",
                    FormatCount(connections["silent"].get<uint64_t>()), " silent");
   const auto add = [&](const char* key, const char* what) {
-    const uint64_t count = connections.value(key, uint64_t{0});  // results of before have none
+    const uint64_t count = connections[key].get<uint64_t>();  // results of before have none
     if (count > 0) absl::StrAppend(&line, ", ", FormatCount(count), " ", what);
   };
   add("closed_by_client", "closed after their requests");

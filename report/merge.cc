@@ -180,7 +180,8 @@ void MergeConnections(const Json& run, Sums* sums, Json* connections) {
     (*connections)[name] = sums->Count(name, (*connections)[name], more[name]);
   }
   for (const char* name : {"closed_by_client", "closed_by_server", "retried_requests"}) {
-    if (more.contains(name)) AddUp({{name, more[name]}}, connections);
+    if (!more.contains(name)) continue;  // results of before have none
+    (*connections)[name] = sums->Count(name, connections->value(name, Json(0u)), more[name]);
   }
   for (const char* name : {"requests_max", "opening_s"}) {
     if (more[name] > (*connections)[name]) (*connections)[name] = more[name];
