@@ -30,12 +30,16 @@ constexpr int64_t kCountMax = std::numeric_limits<int64_t>::max();
 constexpr const char* kTimes[] = {"latency_ns", "service_ns",    "lag_ns",
                                   "connect_ns", "first_byte_ns", "loop_lag_ns"};
 
-// What doesn't fit 64 bits, or is no figure of two loads that are alike. The first stays.
+bool IsCount(const Json& value) {  // a 0 that was not parsed is signed
+  return value.is_number_unsigned() || (value.is_number_integer() && value.get<int64_t>() >= 0);
+}
+
+// Adds up, and remembers the first sum that a result can't have.
 class Sums {
  public:
   // Adds up two numbers: counts as such, others as what they are.
   Json Sum(const char* name, const Json& a, const Json& b) {
-    if (a.is_number_unsigned() && b.is_number_unsigned()) return Count(name, a, b);
+    if (IsCount(a) && IsCount(b)) return Count(name, a, b);
     const double sum = fields::Number(a) + fields::Number(b);
     if (std::abs(sum) > kNumberMax) TooLarge(name);
     return sum;
