@@ -555,11 +555,9 @@ void DeclareLoad(Flags& flags, LoadFlags& f) {
 }
 
 absl::StatusOr<std::vector<LoadOptions>> LoadClasses(const LoadFlags& f) {
-  const auto at = io::Resolve(f.address);
+  const auto at = ChooseTarget("load", f.address, f.owned);
   if (!at.ok()) return at.status();
   if (!at->is_unix() && at->port() == 0) return Wrong("port 0 is not a port to connect to");
-  const absl::Status allowed = CheckTarget(*at, f.owned);
-  if (!allowed.ok()) return allowed;
   if (f.server_pid > 0) {
     const auto cpu = stats::ProcessCpuNanos(static_cast<pid_t>(f.server_pid));
     if (!cpu.ok()) return Wrong("--server-pid", cpu.status());

@@ -75,7 +75,17 @@ io::Endpoint WithoutWildcard(const io::Endpoint& at) {
   return loopback.ok() ? *loopback : at;
 }
 
-absl::StatusOr<io::Endpoint> ParseTarget(const std::string& text, bool named_port) {
+// A port that is named can be asked which address of a name answers; else the first is probed.
+absl::StatusOr<io::Endpoint> ChooseAddress(const std::string& text, bool named_port, bool owned) {
+  if (named_port) return ChooseTarget(kProbe, text, owned);
+  const auto at = io::Resolve(WithAnyPort(text));
+  if (!at.ok()) return at.status();
+  const absl::Status allowed = CheckTarget(*at, owned);
+  if (!allowed.ok()) return allowed;
+  return *at;
+}
+
+absl::StatusOr<io::Endpoint> ParseTarget(const std::string& text, bool named_port, bool owned) {
   if (text.empty()) return Usage("the address is empty; write a host or an IP address");
   for (const char* other : {"unix", "udp:", "mptcp:", "tcp:"}) {
     if (text.starts_with(other)) {
@@ -84,7 +94,7 @@ absl::StatusOr<io::Endpoint> ParseTarget(const std::string& text, bool named_por
                                 "address (see --listeners for other sockets of this machine)"));
     }
   }
-  const auto at = io::Resolve(named_port ? text : WithAnyPort(text));
+  const auto at = ChooseAddress(text, named_port, owned);
   if (!at.ok()) return at.status();
   if (at->port() == 0) return Usage(absl::StrCat("'", text, "': port 0 is no port to probe"));
   return WithoutWildcard(*at);
@@ -92,10 +102,8 @@ absl::StatusOr<io::Endpoint> ParseTarget(const std::string& text, bool named_por
 
 absl::StatusOr<Target> MakeTarget(const ProbeFlags& f) {
   const bool named_port = !f.address.empty() && NamesPort(f.address);
-  auto at = ParseTarget(f.address, named_port);
+  auto at = ParseTarget(f.address, named_port, f.owned);
   if (!at.ok()) return at.status();
-  const absl::Status allowed = CheckTarget(*at, f.owned);
-  if (!allowed.ok()) return allowed;
   Target target = {.at = *at, .here = IsThisMachine(*at), .ports = {}};
   if (named_port && f.flags->Given("--ports")) {
     return Usage(absl::StrCat("'", f.address, "' names a port, and --ports others; give one"));

@@ -61,10 +61,8 @@ absl::StatusOr<stress::TargetOptions> MakeTarget(const StressFlags& f) {
     target.flags = *std::move(words);
   }
   if (f.address.empty()) return target;
-  auto at = io::Resolve(f.address);
+  const auto at = ChooseTarget("stress", f.address, f.owned);
   if (!at.ok()) return at.status();
-  const absl::Status allowed = CheckTarget(*at, f.owned);
-  if (!allowed.ok()) return allowed;
   target.at = *at;
   return target;
 }

@@ -7,8 +7,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "io/errors.h"
+#include "io/resolve.h"
 
 namespace cli {
 namespace {
@@ -139,6 +143,29 @@ bool IsThisMachine(const io::Endpoint& at) {
 
 absl::Status CheckTarget(const io::Endpoint& at, bool owned) {
   return CheckTargetFrom(ReadMachineAddresses(), at, owned);
+}
+
+absl::StatusOr<io::Endpoint> ChooseTarget(const std::string& command, const std::string& text,
+                                          bool owned) {
+  const auto addresses = io::ResolveAll(text);
+  if (!addresses.ok()) return addresses.status();
+  for (const io::Endpoint& at : *addresses) {
+    const absl::Status allowed = CheckTarget(at, owned);
+    if (!allowed.ok()) return allowed;
+  }
+  const io::Answer answer = io::FirstThatAnswers(*addresses);
+  const io::Endpoint& chosen = (*addresses)[answer.index];
+  if (answer.index == 0 && answer.any()) return chosen;
+  std::vector<std::string> said;
+  for (size_t i = 0; i < answer.errors.size(); ++i) {
+    if (answer.errors[i] == 0) continue;
+    said.push_back(absl::StrCat((*addresses)[i].ToString(), ": ", io::ErrnoName(answer.errors[i])));
+  }
+  std::cerr << "ringside " << command << ": "
+            << (answer.any() ? absl::StrCat("using ", chosen.ToString(), ", since ")
+                             : absl::StrCat("no address of '", text, "' answers: "))
+            << absl::StrJoin(said, "; ") << "\n";
+  return chosen;
 }
 
 }  // namespace cli

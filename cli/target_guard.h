@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "io/endpoint.h"
 
 // Load is sent to machines of one's own. What can be nobody else's passes; a public address passes
@@ -48,5 +49,12 @@ bool IsThisMachine(const io::Endpoint& at);
 
 // CheckTargetFrom() on this machine.
 absl::Status CheckTarget(const io::Endpoint& at, bool owned);
+
+// Reads an address to connect to (io::Resolve()), and checks it; of a name every address that may
+// be tried, before the first packet to any. Of several, the first that answers is taken, and
+// said on stderr by `command`; where none does, the first, with what each said. Errors: those of
+// io::Resolve() and CheckTarget().
+absl::StatusOr<io::Endpoint> ChooseTarget(const std::string& command, const std::string& text,
+                                          bool owned);
 
 }  // namespace cli

@@ -1,17 +1,21 @@
 #include "io/endpoint.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netdb.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <string_view>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "io/errors.h"
+#include "io/resolve.h"
 
 namespace io {
 namespace {
@@ -127,8 +131,23 @@ absl::StatusOr<HostAndService> Split(const std::string& text, const std::string&
   return HostAndService{host, rest.substr(colon + 1)};
 }
 
-absl::StatusOr<Endpoint> IpEndpoint(const std::string& text, Transport transport,
-                                    const HostAndService& parts, int flags) {
+// Whether sockets of IPv6 can be had: not where the kernel runs with ipv6.disable=1.
+bool HasIpv6() {
+  const int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const bool has = fd >= 0 || errno != EAFNOSUPPORT;
+  if (fd >= 0) close(fd);
+  return has;
+}
+
+// Whether it is one of many interfaces' that doesn't say which (RFC 4007): nothing can be sent
+// there.
+bool LacksInterface(const addrinfo& found) {
+  return found.ai_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&V6(found.ai_addr).sin6_addr) &&
+         V6(found.ai_addr).sin6_scope_id == 0;
+}
+
+absl::StatusOr<std::vector<Endpoint>> IpEndpoints(const std::string& text, Transport transport,
+                                                  const HostAndService& parts, int flags) {
   if (AllDigits(parts.service)) {
     int port = 0;
     if (!absl::SimpleAtoi(parts.service, &port) || port > 65535) {
@@ -136,14 +155,13 @@ absl::StatusOr<Endpoint> IpEndpoint(const std::string& text, Transport transport
                                                      " is out of range; ports go from 0 to 65535"));
     }
   }
-  const bool dual_stack = parts.host == "*";
+  const bool all = parts.host == "*", dual_stack = all && HasIpv6();
   addrinfo hints = {};
   hints.ai_flags = flags;
   hints.ai_socktype = transport == Transport::kUdp ? SOCK_DGRAM : SOCK_STREAM;
-  // "localhost" is served on 127.0.0.1 first: getaddrinfo's order depends on the machine.
-  hints.ai_family = dual_stack ? AF_INET6 : parts.host == "localhost" ? AF_INET : AF_UNSPEC;
+  hints.ai_family = dual_stack ? AF_INET6 : AF_UNSPEC;
   addrinfo* found = nullptr;
-  const char* host = dual_stack ? "::" : parts.host.c_str();
+  const char* host = dual_stack ? "::" : all ? "0.0.0.0" : parts.host.c_str();
   const int error = getaddrinfo(host, parts.service.c_str(), &hints, &found);
   if (error == EAI_SERVICE) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -157,9 +175,41 @@ absl::StatusOr<Endpoint> IpEndpoint(const std::string& text, Transport transport
                                             "' does not resolve: ", why,
                                             "; give an address, or mend the name"));
   }
-  Endpoint endpoint(transport, found->ai_addr, found->ai_addrlen, dual_stack);
+  std::vector<Endpoint> endpoints;
+  bool lacks_interface = false;
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+    if (one->ai_family != AF_INET && one->ai_family != AF_INET6) continue;
+    lacks_interface |= LacksInterface(*one);
+    if (LacksInterface(*one)) continue;
+    const Endpoint endpoint(transport, one->ai_addr, one->ai_addrlen, dual_stack);
+    if (std::ranges::find(endpoints, endpoint) == endpoints.end()) endpoints.push_back(endpoint);
+  }
   freeaddrinfo(found);
-  return endpoint;
+  if (endpoints.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", text, "': ",
+        lacks_interface
+            ? absl::StrCat("a link-local address is of an interface, and it names none; "
+                           "write [",
+                           parts.host, "%eth0]:", parts.service, " (see: ip link)")
+            : absl::StrCat("'", parts.host, "' has no IPv4 or IPv6 address")));
+  }
+  // "localhost" is served on 127.0.0.1 first: getaddrinfo's order depends on the machine.
+  if (parts.host == "localhost") {
+    std::ranges::stable_partition(endpoints,
+                                  [](const Endpoint& one) { return one.family() == AF_INET; });
+  }
+  return endpoints;
+}
+
+// "%eth0", of an address that is one interface's; as getaddrinfo(3) takes it.
+std::string ScopeText(const sockaddr_in6& address) {
+  if (address.sin6_scope_id == 0 || !IN6_IS_ADDR_LINKLOCAL(&address.sin6_addr)) return "";
+  char name[IF_NAMESIZE];
+  if (if_indextoname(address.sin6_scope_id, name) == nullptr) {
+    return absl::StrCat("%", address.sin6_scope_id);
+  }
+  return absl::StrCat("%", name);
 }
 
 int SocketOption(int fd, int level, int option) {
@@ -227,14 +277,24 @@ bool operator==(const Endpoint& a, const Endpoint& b) {
          std::memcmp(&a.storage_, &b.storage_, a.size_) == 0;
 }
 
-absl::StatusOr<Endpoint> Resolve(const std::string& text) {
+absl::StatusOr<std::vector<Endpoint>> ResolveAll(const std::string& text) {
   std::string rest;
   const auto transport = TakeScheme(text, &rest);
   if (!transport.ok()) return transport.status();
-  if (*transport >= Transport::kUnixStream) return UnixEndpoint(text, *transport, rest);
+  if (*transport >= Transport::kUnixStream) {
+    const auto path = UnixEndpoint(text, *transport, rest);
+    if (!path.ok()) return path.status();
+    return std::vector<Endpoint>{*path};
+  }
   const auto parts = Split(text, rest);
   if (!parts.ok()) return parts.status();
-  return IpEndpoint(text, *transport, *parts, 0);
+  return IpEndpoints(text, *transport, *parts, 0);
+}
+
+absl::StatusOr<Endpoint> Resolve(const std::string& text) {
+  const auto all = ResolveAll(text);
+  if (!all.ok()) return all.status();
+  return all->front();
 }
 
 absl::StatusOr<Endpoint> ParseNumeric(const std::string& text) {
@@ -245,9 +305,10 @@ absl::StatusOr<Endpoint> ParseNumeric(const std::string& text) {
   const auto parts = Split(text, rest);
   if (!parts.ok()) return parts.status();
   if (!AllDigits(parts->service)) return Malformed(text, "its port is no number");
-  auto endpoint = IpEndpoint(text, *transport, *parts, AI_NUMERICHOST | AI_NUMERICSERV);
-  if (absl::IsNotFound(endpoint.status())) return Malformed(text, "its host is no number");
-  return endpoint;
+  const auto all = IpEndpoints(text, *transport, *parts, AI_NUMERICHOST | AI_NUMERICSERV);
+  if (absl::IsNotFound(all.status())) return Malformed(text, "its host is no number");
+  if (!all.ok()) return all.status();
+  return all->front();
 }
 
 std::string AddressText(const sockaddr* address, socklen_t size) {
@@ -264,7 +325,7 @@ std::string AddressText(const sockaddr* address, socklen_t size) {
         return absl::StrCat(host, ":", port);
       }
       inet_ntop(AF_INET6, &v6, host, sizeof(host));
-      return absl::StrCat("[", host, "]:", port);
+      return absl::StrCat("[", host, ScopeText(V6(address)), "]:", port);
     }
     case AF_UNIX: {
       const char* path = reinterpret_cast<const sockaddr_un*>(address)->sun_path;

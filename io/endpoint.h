@@ -75,9 +75,10 @@ struct EndpointHash {
 // "[::1]:9999", "localhost:http-alt", "*:9999" (all interfaces, IPv6 and IPv4); with "udp://",
 // "tcp://" or "mptcp://" before it, or "unix:PATH", "unix-seqpacket:PATH", "unix-dgram:PATH", where
 // PATH is one of the file system or "@NAME", abstract (unix(7)). Names go through getaddrinfo(3),
-// services through /etc/services; the first address wins, IPv4 before IPv6 for "localhost". Errors
-// are one sentence that says what to write instead (InvalidArgument), or the resolver's own
-// (NotFound).
+// services through /etc/services; the first address wins, IPv4 before IPv6 for "localhost"
+// (io/resolve.h has them all). "*" is IPv4 alone where the kernel has no IPv6; a link-local address
+// has its interface ("[fe80::1%eth0]:9999"). Errors are one sentence that says what to write
+// instead (InvalidArgument), or the resolver's own (NotFound).
 absl::StatusOr<Endpoint> Resolve(const std::string& text);
 
 // The same of an address that is written as numbers, as Endpoint::ToString() writes it: no name of

@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "io/http_get.h"
+#include "io/resolve.h"
 
 namespace loadgen {
 namespace {
@@ -213,8 +214,9 @@ absl::StatusOr<MetricsAddress> MetricsAddress::Parse(const std::string& text) {
     if (path + 1 < host.size()) address.path = host.substr(path);
     host.resize(path);
   }
-  auto at = io::Resolve(host);
-  if (!at.ok()) return at.status();
+  const auto addresses = io::ResolveAll(host);
+  if (!addresses.ok()) return addresses.status();
+  const io::Endpoint* at = &addresses->front();
   if (at->keeps_messages()) {
     return absl::InvalidArgumentError(
         absl::StrCat(at->ToString(),
@@ -224,7 +226,7 @@ absl::StatusOr<MetricsAddress> MetricsAddress::Parse(const std::string& text) {
   if (!at->is_unix() && at->port() == 0) {
     return absl::InvalidArgumentError("port 0 is not a port to connect to; write HOST:PORT");
   }
-  address.at = *std::move(at);
+  address.at = (*addresses)[io::FirstThatAnswers(*addresses).index];
   return address;
 }
 

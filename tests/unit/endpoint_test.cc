@@ -1,8 +1,15 @@
 #include "io/endpoint.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <string>
+#include <vector>
+
+#include "io/resolve.h"
 
 namespace io {
 namespace {
@@ -142,6 +149,52 @@ TEST(EndpointTest, ComparesAddressAndPort) {
   EXPECT_FALSE(*Resolve("9999") == *Resolve("9998"));
   EXPECT_FALSE(*Resolve("127.0.0.1:9999") == *Resolve("127.0.0.2:9999"));
   EXPECT_FALSE(*Resolve("127.0.0.1:9999") == *Resolve("[::1]:9999"));
+}
+
+// A link-local address is nothing without its interface, and reads back as it is printed.
+TEST(Endpoint, ALinkLocalAddressHasItsInterface) {
+  const auto bare = Resolve("[fe80::1]:9999");
+  ASSERT_TRUE(absl::IsInvalidArgument(bare.status())) << bare.status();
+  EXPECT_NE(std::string(bare.status().message()).find("[fe80::1%eth0]:9999"), std::string::npos)
+      << bare.status();
+  const auto scoped = Resolve("[fe80::1%lo]:9999");
+  ASSERT_TRUE(scoped.ok()) << scoped.status();
+  EXPECT_EQ(scoped->ToString(), "[fe80::1%lo]:9999");
+  EXPECT_EQ(*Resolve(scoped->ToString()), *scoped);
+}
+
+TEST(ResolveAll, OfWhatIsNoNameIsOne) {
+  for (const char* text : {"9999", "[::1]:9999", "*:9999", "unix:/run/x.sock", "udp://[::1]:9"}) {
+    const auto all = ResolveAll(text);
+    ASSERT_TRUE(all.ok()) << text;
+    ASSERT_EQ(all->size(), 1u) << text;
+    EXPECT_EQ(all->front(), *Resolve(text));
+  }
+  EXPECT_FALSE(ResolveAll("localhost").ok());
+  const auto localhost = ResolveAll("localhost:9");
+  ASSERT_TRUE(localhost.ok());
+  EXPECT_EQ(localhost->front(), *Resolve("localhost:9"));
+}
+
+// Of several addresses the first that answers is taken; each one before it says why not.
+TEST(FirstThatAnswers, GoesOnUntilOneDoes) {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(listen(listener, 4), 0);  // on a free port of every address
+  const int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in any = {};
+  any.sin_family = AF_INET;
+  ASSERT_EQ(bind(taken, reinterpret_cast<const sockaddr*>(&any), sizeof(any)), 0);  // no listener
+  const Endpoint good = Resolve("127.0.0.1:1")->WithPort(LocalEndpoint(listener)->port());
+  const Endpoint bad = Resolve("127.0.0.1:1")->WithPort(LocalEndpoint(taken)->port());
+  const Answer answer = FirstThatAnswers({bad, bad, good, bad});
+  EXPECT_EQ(answer.index, 2u);
+  EXPECT_EQ(answer.errors, (std::vector<int>{ECONNREFUSED, ECONNREFUSED, 0}));
+  const Answer none = FirstThatAnswers({bad, bad});
+  EXPECT_EQ(none.index, 0u);
+  EXPECT_FALSE(none.any());
+  EXPECT_TRUE(FirstThatAnswers({bad}).any());  // there is no choice: it is for the run to say
+  close(listener);
+  close(taken);
 }
 
 }  // namespace

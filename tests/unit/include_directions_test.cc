@@ -23,8 +23,8 @@ const Names kFolders = {"bench",  "cli",      "io",    "loadgen", "probe", "repo
 const std::map<std::string, Names> kAllowed = {
     {"cli",
      {"server", "loadgen", "stress", "probe", "bench", "report", "stats", "io/backends.h",
-      "io/endpoint.h", "io/event_loop.h", "io/kernel_features.h", "io/threads.h",
-      "services/delay.h", "services/sizes.h"}},
+      "io/endpoint.h", "io/errors.h", "io/event_loop.h", "io/kernel_features.h", "io/resolve.h",
+      "io/threads.h", "services/delay.h", "services/sizes.h"}},
     {"server", {"services", "io", "stats"}},
     {"loadgen", {"services", "io", "stats", "report/files.h", "report/json_text.h"}},
     {"stress",
