@@ -76,7 +76,7 @@ const std::vector<Json>& AllHostile() {
   return all;
 }
 
-std::string Rendered(const std::string& format, const Json& result) {
+std::string ShownAs(const std::string& format, const Json& result) {
   const auto text = report::Render(format, {&result, 1});
   EXPECT_TRUE(text.ok()) << format << ": " << text.status();
   return text.ok() ? *text : "";
@@ -99,7 +99,7 @@ void ExpectNoForgedLine(const std::string& text) {
 
 TEST(Escape, OfTextForATerminal) {
   for (const Json& result : AllHostile()) {
-    const std::string text = Rendered("text", result);
+    const std::string text = ShownAs("text", result);
     ExpectPlain(text);
     ExpectNoForgedLine(text);
     EXPECT_NE(text.find("verdict      valid: forged"), std::string::npos);  // within a line
@@ -111,7 +111,7 @@ TEST(Escape, OfTextForATerminal) {
 
 TEST(Escape, OfMarkdown) {
   for (const Json& result : AllHostile()) {
-    const std::string text = Rendered("markdown", result);
+    const std::string text = ShownAs("markdown", result);
     ExpectPlain(text);
     // Without blocks and spans of code, and without what is escaped.
     std::string rest = std::regex_replace(text, std::regex("(^|\n)    [^\n]*"), "\n");
@@ -131,7 +131,7 @@ TEST(Escape, OfMarkdown) {
 
 TEST(Escape, OfCsv) {
   std::vector<std::string> all = {report::HistoryCsv(report::HistoryJson({&AllHostile()[0], 1}))};
-  for (const Json& result : AllHostile()) all.push_back(Rendered("csv", result));
+  for (const Json& result : AllHostile()) all.push_back(ShownAs("csv", result));
   for (const std::string& text : all) {
     const auto rows = ParseCsv(text);
     ASSERT_GT(rows.size(), 1u);
@@ -148,7 +148,7 @@ TEST(Escape, OfCsv) {
 }
 
 TEST(Escape, OfXml) {
-  const std::string xml = Rendered("junit", AllHostile()[0]);
+  const std::string xml = ShownAs("junit", AllHostile()[0]);
   ExpectPlain(xml);
   EXPECT_EQ(xml.find("<b>"), std::string::npos);
   if (!cli_tests::Installed("xmllint")) return;
@@ -161,7 +161,7 @@ TEST(Escape, OfOpenMetrics) {
   const std::regex line(
       R"re((# (TYPE|HELP) [a-z_0-9]+ .*|# EOF|[a-z_0-9]+\{([a-z]+="([^"\\]|\\["\\n])*",?)*\} [-0-9.e+]+))re");
   for (const Json& result : AllHostile()) {
-    const std::string page = Rendered("openmetrics", result);
+    const std::string page = ShownAs("openmetrics", result);
     ExpectPlain(page);
     std::istringstream lines(page);
     for (std::string one; std::getline(lines, one);)
@@ -171,7 +171,7 @@ TEST(Escape, OfOpenMetrics) {
 
 TEST(Escape, OfHistogramLogs) {
   for (const Json& result : AllHostile()) {
-    const std::string log = Rendered("hlog", result);
+    const std::string log = ShownAs("hlog", result);
     ExpectPlain(log);
     std::istringstream lines(log);
     const std::regex line(R"re((#.*|".*|(Tag=[^, ]*,)?[0-9.]+,[0-9.]+,[0-9.]+,[A-Za-z0-9+/=]+))re");
@@ -182,21 +182,21 @@ TEST(Escape, OfHistogramLogs) {
 
 TEST(Escape, OfJsonAndHtml) {
   for (const Json& result : AllHostile()) {
-    const std::string json = Rendered("json", result);
+    const std::string json = ShownAs("json", result);
     EXPECT_EQ(Json::parse(json), result);
     EXPECT_EQ(json.find('\x1b'), std::string::npos);
-    const std::string html = Rendered("html", result);
+    const std::string html = ShownAs("html", result);
     EXPECT_EQ(html.find("<b>"), std::string::npos);
     EXPECT_EQ(html.find('\x1b'), std::string::npos);
   }
-  EXPECT_EQ(Rendered("gbench", AllHostile()[0]).find('\x1b'), std::string::npos);
+  EXPECT_EQ(ShownAs("gbench", AllHostile()[0]).find('\x1b'), std::string::npos);
 }
 
 // A % is a tic label's format, and < > & are markup to the SVG.
 TEST(Escape, OfGnuplot) {
   if (!cli_tests::Installed("gnuplot")) GTEST_SKIP() << "gnuplot is not installed";
   for (const Json& result : AllHostile()) {
-    const std::string picture = Rendered("svg", result);
+    const std::string picture = ShownAs("svg", result);
     for (const char* raw : {"\x1b", "\xc2\x9b", "\xe2\x80\xae", "\xef\xbf\xbf", "<b>"}) {
       EXPECT_EQ(picture.find(raw), std::string::npos);
     }

@@ -23,8 +23,6 @@ using BoundsOn = cli_tests::EachBackend;
 INSTANTIATE_TEST_SUITE_P(Backends, BoundsOn, testing::Values("epoll", "io_uring"),
                          [](const auto& test) { return test.param; });
 
-std::string Address(Server& server) { return server.ready()["address"]; }
-
 int64_t ResidentBytes(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/statm");
   int64_t pages = 0, resident = 0;

@@ -29,8 +29,6 @@ using LimitsOn = cli_tests::EachBackend;
 INSTANTIATE_TEST_SUITE_P(Backends, LimitsOn, testing::Values("epoll", "io_uring"),
                          [](const auto& test) { return test.param; });
 
-std::string Address(Server& server) { return server.ready()["address"]; }
-
 bool Readable(const Peer& peer) {
   pollfd readable = {.fd = peer.fd(), .events = POLLIN, .revents = 0};
   return poll(&readable, 1, 0) > 0;

@@ -323,3 +323,6 @@ inline std::string SocketPath(const std::string& name) {
 }
 
 }  // namespace peers
+
+// Of its first listener.
+inline std::string Address(cli_tests::Server& server) { return server.ready()["address"]; }
