@@ -184,7 +184,7 @@ TEST(Doctor, WritesAFile) {
   EXPECT_EQ(Json::parse(std::ifstream(file))["connections"], 1);
   std::remove(file.c_str());
   const Ended ended = Ringside({"doctor", "-c", "1", "--json", "/nowhere/x.json"});
-  EXPECT_EQ(ended.exit_code, 1);
+  EXPECT_EQ(ended.exit_code, 2);
   EXPECT_NE(ended.err.find("/nowhere"), std::string::npos) << ended.err;
 }
 

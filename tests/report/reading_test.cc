@@ -154,7 +154,7 @@ TEST(ReportCommand, SaysWhatIsWrong) {
   EXPECT_EQ(Ringside({"report", "/nowhere/x.json"}).exit_code, 1);
   EXPECT_EQ(Ringside({"report", testing::TempDir()}).exit_code, 1);
   const TemporaryFile file("good.json", Sample().dump());
-  EXPECT_EQ(Ringside({"report", file.path(), "-o", "/nowhere/x.md"}).exit_code, 1);
+  EXPECT_EQ(Ringside({"report", file.path(), "-o", "/nowhere/x.md"}).exit_code, 2);
   EXPECT_EQ(Ringside({"report", file.path(), "-o", "x.pdf"}).exit_code, 2);
   EXPECT_EQ(Ringside({"report", file.path(), "--arm", "epoll"}).exit_code, 2);
   EXPECT_EQ(Ringside({"report", file.path(), "--merge"}).exit_code, 2);

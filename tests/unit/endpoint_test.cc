@@ -118,7 +118,7 @@ TEST(Resolve, TellsThatAHostIsUnknown) {
 }
 
 TEST(ParseNumeric, LooksNothingUp) {
-  for (const std::string text : {"127.0.0.1:80", "[::1]:80", "*:80", "udp://[fe80::1]:9",
+  for (const std::string text : {"127.0.0.1:80", "[::1]:80", "*:80", "udp://[fe80::1%lo]:9",
                                  "mptcp://10.0.0.1:1", "unix:/run/x", "unix-dgram:@name"}) {
     const auto endpoint = ParseNumeric(text);
     ASSERT_TRUE(endpoint.ok()) << endpoint.status();

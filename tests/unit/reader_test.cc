@@ -109,25 +109,30 @@ TEST(Texts, AreOfWhateverAnExperimentHas) {
                     {"good", {{"without", {{"throughput_rps", 1.0}, {"latency_ns", times}}}}},
                     {"peers", {{"opened", 1}}},
                     {"kind", "trickle"}};
-  const Json stress = {{"experiment", "churn"},
-                       {"connections", {{"requested", 1}}},
-                       {"churn", {{"rows", {row}}}},
-                       {"fds", {{"rows", {row}}}},
-                       {"slow", {{"rows", {row}}}},
-                       {"backlog", {{"rows", {row}}, {"bursts", {{{"bursts", {row}}}}}}},
-                       {"hold", {{"ramp", row}, {"close", {{"duration_s", 1.0}}}}}};
-  const auto print = [](const Json& json) {
-    for (auto* rows : {&ChurnRows, &FdsRows, &SlowRows, &BacklogRows, &HoldRows}) {
-      StressText(json, rows(json));
-    }
-    ReadyText(json);
-    ServeText(json);
-    StatusText(json);
-    DoctorText(json);
-    ProbeText(json);
-  };
-  WithoutEach(stress, print);
-  EXPECT_NO_THROW(print(Json()));
+  const Json results[] = {{{"rows", {row}}},
+                          {{"rows", {row}}, {"bursts", {{{"bursts", {row}}}}}},
+                          {{"ramp", row}, {"close", {{"duration_s", 1.0}}}}};
+  const struct {
+    const char* name;
+    std::string (*rows)(const Json&);
+    const Json& result;
+  } experiments[] = {{"churn", &ChurnRows, results[0]},
+                     {"fds", &FdsRows, results[0]},
+                     {"slow", &SlowRows, results[0]},
+                     {"backlog", &BacklogRows, results[1]},
+                     {"hold", &HoldRows, results[2]}};
+  for (const auto& [name, rows, result] : experiments) {
+    const Json stress = {{"experiment", name}, {"connections", {{"requested", 1}}}, {name, result}};
+    WithoutEach(stress, [rows = rows](const Json& json) { StressText(json, rows(json)); });
+  }
+}
+
+TEST(Texts, AreOfNothing) {
+  const Json nothing;
+  for (auto* rows : {&ChurnRows, &FdsRows, &SlowRows, &BacklogRows, &HoldRows}) {
+    StressText(nothing, rows(nothing));
+  }
+  for (auto* text : {&ReadyText, &ServeText, &StatusText, &DoctorText, &ProbeText}) text(nothing);
 }
 
 }  // namespace
