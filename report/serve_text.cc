@@ -63,10 +63,12 @@ std::string ServeText(const Json& json) {
   if (reset > 0) absl::StrAppend(&line, ", ", FormatCount(reset), " reset at the drain deadline");
   text += Row("connections", line);
   for (const Reader listener : summary["listeners"]) {
-    text += Row("requests",
-                absl::StrCat(FormatCount(listener["requests"].get<uint64_t>()),
-                             " (one is: ", listener["request_unit"].get<std::string>(), ")",
-                             where.size() > 1 ? " " + listener["service"].get<std::string>() : ""));
+    text +=
+        Row("requests",
+            absl::StrCat(
+                FormatCount(listener["requests"].get<uint64_t>()),
+                " (one is: ", listener["request_unit"].get<std::string>(), ")",
+                where.size() > 1 ? absl::StrCat(" ", listener["service"].get<std::string>()) : ""));
   }
   text += Row("bytes",
               absl::StrCat(FormatBytes(summary["bytes"]["received"].get<uint64_t>()), " received, ",

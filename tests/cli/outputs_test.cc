@@ -35,31 +35,31 @@ std::string ReadAll(const std::string& path) {
 }
 
 // A command of a shell, with the program as "$0" in it.
-Ended Shell(const std::string& command) {
+Ended InShell(const std::string& command) {
   return RunToEnd({"bash", "-c", command, RINGSIDE_BINARY});
 }
 
 TEST_F(Outputs, OfTextThatFindsNoRoomAreOneSentenceAndExitCode1) {
   for (const char* command : {"--help", "load --help", "--version", "completion bash", "doctor",
                               "probe 127.0.0.1 --ports 1", "probe --listeners"}) {
-    const Ended ended = Shell(std::string("exec \"$0\" ") + command + " >/dev/full");
+    const Ended ended = InShell(std::string("exec \"$0\" ") + command + " >/dev/full");
     EXPECT_EQ(ended.exit_code, 1) << command;
     EXPECT_NE(ended.err.find("can't write to standard output: ENOSPC"), std::string::npos)
         << command << ended.err;
   }
-  EXPECT_EQ(Shell("exec \"$0\" --version >&-").exit_code, 1);  // closed
+  EXPECT_EQ(InShell("exec \"$0\" --version >&-").exit_code, 1);  // closed
 }
 
 // Nobody knows that it is ready, so it isn't.
 TEST_F(Outputs, OfAServerThatCanNotSayThatItIsReadyEndIt) {
-  const Ended ended = Shell("exec \"$0\" serve 0 >/dev/full");
+  const Ended ended = InShell("exec \"$0\" serve 0 >/dev/full");
   EXPECT_EQ(ended.exit_code, 1);
   EXPECT_NE(ended.err.find("ENOSPC"), std::string::npos) << ended.err;
 }
 
 TEST_F(Outputs, OfALoadAreSavedThoughItsTextFindsNoRoom) {
   Server server({"--backend", "epoll"});
-  const Ended ended = Shell("exec \"$0\" load " + server.port() + " -c 1 -n 1 -b epoll --json " +
+  const Ended ended = InShell("exec \"$0\" load " + server.port() + " -c 1 -n 1 -b epoll --json " +
                             In("r.json") + " >/dev/full");
   EXPECT_EQ(ended.exit_code, 1);
   EXPECT_EQ(Json::parse(ReadAll(In("r.json")))["requests"], 1);
@@ -98,8 +98,8 @@ TEST_F(Outputs, AreTriedBeforeACommandBegins) {
 
 TEST_F(Outputs, GoThroughPipesOfTheShell) {
   const std::string version = Ringside({"--version", "--json"}).out;
-  EXPECT_EQ(Shell("exec 3>&1; \"$0\" --version --json >(cat >&3); wait $!").out, version);
-  EXPECT_EQ(Shell("\"$0\" --version --json /dev/stdout | cat").out, version);
+  EXPECT_EQ(InShell("exec 3>&1; \"$0\" --version --json >(cat >&3); wait $!").out, version);
+  EXPECT_EQ(InShell("\"$0\" --version --json /dev/stdout | cat").out, version);
 }
 
 TEST_F(Outputs, OfTheVersionAreJsonWhereThatIsWanted) {
