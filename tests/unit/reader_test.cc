@@ -15,6 +15,7 @@
 #include "report/formats.h"
 #include "report/stress_text.h"
 #include "report/text.h"
+#include "tests/tier.h"
 
 // A result may lack what it usually has: a text is printed of whatever is there.
 namespace report {
@@ -73,6 +74,7 @@ Json AnsweredLoad() {
 }
 
 TEST(Texts, AreOfWhateverALoadHas) {
+  LEFT_TO_ALL();
   WithoutEach(AnsweredLoad(), [](const Json& json) {
     LoadText(json);
     LoadFailure(json);

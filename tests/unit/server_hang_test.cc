@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <regex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -98,13 +99,13 @@ class ServerHang : public testing::TestWithParam<std::string> {
     if (let_go[0] > 0) close(let_go[0]), close(let_go[1]);
   }
 
-  ServerOptions Options(uint32_t threads) const {
+  ServerOptions Options(uint32_t threads, io::Nanos patience = kPatience) const {
     ServerOptions options;
     options.listeners = {{.service = "echo", .at = *io::Resolve("127.0.0.1:0")}};
     options.backend = GetParam();
     options.threads = threads;
     options.drain_deadline = std::chrono::milliseconds(10);
-    options.thread_patience = kPatience;
+    options.thread_patience = patience;
     return options;
   }
   static void Serve(Server& server, std::vector<PassedSocket> inherited = {}) {
@@ -134,6 +135,11 @@ class ServerHang : public testing::TestWithParam<std::string> {
     ASSERT_EQ(syscall(SYS_tgkill, getpid(), thread, SIGUSR2), 0);
     ASSERT_TRUE(Until([] { return hung == 1; }));
   }
+  // On a machine that others keep busy, threads that don't hang may be late, too.
+  static bool NamesThread1(const absl::Status& status) {
+    return std::regex_search(std::string(status.message()),
+                             std::regex("^threads? ([0-9, ]+(and )?)?1[ ,].*do(es)? not"));
+  }
   static void LetGo() { ASSERT_EQ(write(let_go[1], "x", 1), 1); }
 };
 INSTANTIATE_TEST_SUITE_P(Backends, ServerHang, testing::Values("epoll", "io_uring"),
@@ -146,7 +152,7 @@ TEST_P(ServerHang, IsNamedWhenItIsToRetireAndDoesSoLater) {
   HangThread1(server);
   const absl::Status retired = server.Retire();  // this would hang
   EXPECT_TRUE(absl::IsDeadlineExceeded(retired)) << retired;
-  EXPECT_EQ(retired.message().find("thread 1 does not"), 0u) << retired;
+  EXPECT_TRUE(NamesThread1(retired)) << retired;
   EXPECT_EQ(server.UntilOverdue(), io::kForever);  // those who are connected may take their time
   LetGo();
   ServerSummary summary;
@@ -166,7 +172,7 @@ TEST_P(ServerHang, IsNamedWhenItIsToEnd) {
     ServerSummary summary;
     const absl::Status ended = server.Wait(&summary);  // this would hang
     EXPECT_TRUE(absl::IsDeadlineExceeded(ended)) << ended;
-    EXPECT_EQ(ended.message().find("thread 1 does not"), 0u) << ended;
+    EXPECT_TRUE(NamesThread1(ended)) << ended;
     EXPECT_EQ(server.UntilOverdue(), io::Nanos::zero());
   }
   // It goes on without its server, and ends.
@@ -177,10 +183,11 @@ TEST_P(ServerHang, IsNamedWhenItIsToEnd) {
 // The running server accepts until it has retired; from then on nobody does, until the new one
 // serves. Who connects in between waits, and is the new one's.
 TEST_P(ServerHang, TheOldOneStopsBeforeTheNewOneAccepts) {
-  Server old(Options(1));
+  constexpr auto kForLong = std::chrono::seconds(60);
+  Server old(Options(1, kForLong));
   Serve(old);
   const io::Endpoint at = old.listeners()[0].at;
-  ServerOptions options = Options(1);
+  ServerOptions options = Options(1, kForLong);
   options.listeners[0].at = at;
   Server next(options);
   std::vector<PassedSocket> passed;
