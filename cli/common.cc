@@ -11,7 +11,8 @@ namespace {
 
 void SayFallback(const std::string& command, const std::string& backend, const std::string& since,
                  std::string* why) {
-  std::cerr << "ringside " << command << ": using " << backend << ", since " << since << "\n";
+  std::cerr << "ringside " << command << ": using " << backend << ", since "
+            << report::PlainText(since) << "\n";
   if (why != nullptr) *why = since;
 }
 

@@ -20,6 +20,7 @@
 #include "cli/subcommands.h"
 #include "io/backends.h"
 #include "io/endpoint.h"
+#include "report/escape.h"
 #include "report/json_text.h"
 #include "report/text.h"
 #include "server/admin.h"
@@ -45,14 +46,16 @@ constexpr io::Nanos kReaderPatience = std::chrono::seconds(1);
 constexpr size_t kResultBytesMax = 64 << 20;  // of stdout: never reached by what we say there
 
 // A server in its surroundings: signals, the service manager, predecessor and successor, the admin
-// address. Once it serves, nothing that it says makes it wait (cli/output_lines.h): who doesn't read our
-// log must not stop a takeover halfway.
+// address. Once it serves, nothing that it says makes it wait (cli/output_lines.h): who doesn't
+// read our log must not stop a takeover halfway.
 class ServeProcess {
  public:
   ServeProcess(const ServeFlags& flags, server::ServerOptions options)
       : flags_(flags), options_(std::move(options)) {}
 
-  void Warn(const std::string& what) { err_.Write(absl::StrCat("ringside serve: ", what, "\n")); }
+  void Warn(const std::string& what) {
+    err_.Write(absl::StrCat("ringside serve: ", report::PlainText(what), "\n"));
+  }
 
   int Run() {
     const absl::Status started = Start();
@@ -164,7 +167,7 @@ class ServeProcess {
         server::ConnectionLogOptions{.listeners = names, .workers = options_.threads});
     server_->LogTo(log_.get());
     logger_ = std::make_unique<server::ConnectionLogger>(
-        *log_, [this](std::string_view lines) { err_.Write(lines); });
+        *log_, [this](std::string_view lines) { err_.Write(report::PlainText(lines)); });
     return logger_->started();
   }
 
@@ -200,12 +203,14 @@ class ServeProcess {
         {{.path = "/metrics",
           .about = "for Prometheus",
           .content_type = std::string(server::kPrometheusContentType),
-          .body = [this] { return server::MetricsPage(server_->options(), *server_, err_.lost()); }},
+          .body =
+              [this] { return server::MetricsPage(server_->options(), *server_, err_.lost()); }},
          {.path = "/status",
           .about = "for people",
           .content_type = "text/plain; charset=utf-8",
           .body = [this]() -> absl::StatusOr<std::string> {
-            return report::StatusText(server::StatusJson(server_->options(), *server_, connections_view_));
+            return report::StatusText(
+                server::StatusJson(server_->options(), *server_, connections_view_));
           }}});
     if (!admin.ok()) return admin.status();
     admin_ = *std::move(admin);
