@@ -77,9 +77,13 @@ void ServerSummary::Merge(const ServerSummary& other) {
 }
 
 struct Server::Shared {
-  explicit Shared(const ServerOptions& options)
-      : common(options), control(options.threads), results(options.threads) {}
+  explicit Shared(ServerOptions its_options)
+      : options(std::move(its_options)),
+        common(options),
+        control(options.threads),
+        results(options.threads) {}
 
+  ServerOptions options;
   Common common;
   Control control;
   std::vector<ListenerSockets> sockets;
@@ -183,7 +187,7 @@ struct Server::Shared {
 };
 
 Server::Server(ServerOptions options)
-    : options_(std::move(options)), shared_(std::make_shared<Shared>(options_)) {}
+    : shared_(std::make_shared<Shared>(std::move(options))), options_(shared_->options) {}
 
 Server::~Server() {
   if (!shared_->served) {

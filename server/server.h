@@ -177,8 +177,8 @@ class Server {
 
  private:
   struct Shared;
-  ServerOptions options_;
-  std::shared_ptr<Shared> shared_;  // with the threads
+  std::shared_ptr<Shared> shared_;  // with the threads: one that hangs may outlive us
+  ServerOptions& options_;          // *shared_'s
 };
 
 }  // namespace server
