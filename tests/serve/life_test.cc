@@ -554,7 +554,7 @@ class Manager {
   std::string environment() const { return "NOTIFY_SOCKET=" + path_; }
   std::string Next() {
     char text[4096];
-    const ssize_t n = recv(fd_, text, sizeof(text), 0);
+    const ssize_t n = TEMP_FAILURE_RETRY(recv(fd_, text, sizeof(text), 0));
     return std::string(text, static_cast<size_t>(std::max<ssize_t>(n, 0)));
   }
   bool Silent() {

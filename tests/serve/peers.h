@@ -101,7 +101,8 @@ class Peer {
   // All of it; whether that worked.
   bool Send(const std::string& text) {
     for (size_t sent = 0; sent < text.size() || text.empty();) {
-      const ssize_t n = send(fd_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
+      const ssize_t n =
+          TEMP_FAILURE_RETRY(send(fd_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL));
       if (n < 0) return false;
       sent += n;
       if (text.empty()) break;
@@ -118,7 +119,7 @@ class Peer {
       const bool keeps_messages = to_.type() != SOCK_STREAM;
       const size_t size =
           keeps_messages ? sizeof(part) : std::min(sizeof(part), bytes - text.size());
-      const ssize_t n = recv(fd_, part, size, 0);
+      const ssize_t n = TEMP_FAILURE_RETRY(recv(fd_, part, size, 0));
       if (n > 0) text.append(part, n);
       if (n <= 0) {
         end_ = n == 0 ? kFin : errno;
@@ -140,7 +141,8 @@ class Peer {
     const std::string bytes(piece, 's');
     size_t went = 0;
     while (true) {
-      const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      const ssize_t n =
+          TEMP_FAILURE_RETRY(send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
       if (n <= 0) return went;
       went += n;
     }

@@ -153,7 +153,8 @@ class PlainClient {
 
   bool Send(const std::string& text) {
     for (size_t at = 0; at < text.size() || text.empty();) {
-      const ssize_t n = send(fd_, text.data() + at, text.size() - at, MSG_NOSIGNAL);
+      const ssize_t n =
+          TEMP_FAILURE_RETRY(send(fd_, text.data() + at, text.size() - at, MSG_NOSIGNAL));
       if (n < 0) return error_ = errno, false;
       at += static_cast<size_t>(n);
       if (text.empty()) break;
@@ -165,7 +166,8 @@ class PlainClient {
     std::string text;
     char part[16384];
     while (text.size() < bytes) {
-      const ssize_t n = recv(fd_, part, std::min(sizeof(part), bytes - text.size()), 0);
+      const ssize_t n =
+          TEMP_FAILURE_RETRY(recv(fd_, part, std::min(sizeof(part), bytes - text.size()), 0));
       if (n < 0) error_ = errno;
       if (n <= 0) break;
       text.append(part, static_cast<size_t>(n));
@@ -175,7 +177,7 @@ class PlainClient {
   // One datagram or message.
   std::string Message() {
     char part[65536];
-    const ssize_t n = recv(fd_, part, sizeof(part), 0);
+    const ssize_t n = TEMP_FAILURE_RETRY(recv(fd_, part, sizeof(part), 0));
     if (n < 0) error_ = errno;
     return std::string(part, static_cast<size_t>(std::max<ssize_t>(n, 0)));
   }

@@ -93,7 +93,7 @@ class Client {
   // False when the server ended the connection.
   bool Send(std::string_view bytes) const {
     while (!bytes.empty()) {
-      const ssize_t size = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t size = TEMP_FAILURE_RETRY(send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL));
       if (size < 0) return false;
       bytes.remove_prefix(static_cast<size_t>(size));
     }
@@ -105,7 +105,7 @@ class Client {
     std::string all;
     char buffer[4096];
     ssize_t size;
-    while ((size = recv(fd_, buffer, sizeof(buffer), 0)) > 0) {
+    while ((size = TEMP_FAILURE_RETRY(recv(fd_, buffer, sizeof(buffer), 0))) > 0) {
       all.append(buffer, static_cast<size_t>(size));
     }
     *ended = size == 0 ? "" : strerrorname_np(errno);
