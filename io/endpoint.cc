@@ -196,8 +196,8 @@ absl::StatusOr<std::vector<Endpoint>> IpEndpoints(const std::string& text, Trans
   }
   // "localhost" is served on 127.0.0.1 first: getaddrinfo's order depends on the machine.
   if (parts.host == "localhost") {
-    std::ranges::stable_partition(endpoints,
-                                  [](const Endpoint& one) { return one.family() == AF_INET; });
+    std::stable_partition(endpoints.begin(), endpoints.end(),
+                          [](const Endpoint& one) { return one.family() == AF_INET; });
   }
   return endpoints;
 }
