@@ -78,8 +78,7 @@ absl::StatusOr<ConfigEntry> EntryOf(const std::string& table, const std::string&
     entry.is_array = true;
     for (const toml::node& element : *array) {
       if (AppendScalar(element, &entry.values)) continue;
-      return Wrong(LineOf(element),
-                   absl::StrCat(key, ": an array holds strings and numbers only"));
+      return Wrong(LineOf(element), absl::StrCat(key, ": an array holds strings and numbers only"));
     }
     return entry;
   }

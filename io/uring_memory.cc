@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <chrono>
 #include <fstream>
-#include <string>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -34,9 +34,7 @@ constexpr std::chrono::milliseconds kPause{2};
 std::atomic<int64_t> last_release{0};  // Clock's, in nanoseconds
 std::atomic<int64_t> first_lack{0};
 
-int64_t NowNanos() {
-  return std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
-}
+int64_t NowNanos() { return std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(); }
 
 bool MayComeBack() {
   const int64_t now = NowNanos();
@@ -45,8 +43,7 @@ bool MayComeBack() {
   const auto within = [now](int64_t since, std::chrono::nanoseconds patience) {
     return since != 0 && now - since < patience.count();
   };
-  return within(last_release.load(), kReleasePatience) ||
-         within(first_lack.load(), kFirstPatience);
+  return within(last_release.load(), kReleasePatience) || within(first_lack.load(), kFirstPatience);
 }
 
 template <class F>
@@ -88,8 +85,7 @@ absl::Status NoMemory(const char* call, const LoopOptions& options) {
       limit.rlim_cur / 1024, " KiB, and ",
       options.loops == 1 ? "a thread's ring needs "
                          : absl::StrCat("the rings of ", options.loops, " threads need "),
-      needs,
-      " KiB; raise it (ulimit -l ", std::max<uint64_t>(needs, 8192),
+      needs, " KiB; raise it (ulimit -l ", std::max<uint64_t>(needs, 8192),
       ", LimitMEMLOCK= in the unit, --ulimit memlock= of the container), or use epoll"));
 }
 
@@ -101,8 +97,10 @@ absl::Status NotPermitted(const char* call, int error) {
                      "; allow it with: sysctl kernel.io_uring_disabled=0"));
   }
   return absl::PermissionDeniedError(
-      absl::StrCat(call, " is refused, most likely by a seccomp filter, as container runtimes have "
-                   "it: ", ErrnoName(error), "; run with a profile that allows io_uring"));
+      absl::StrCat(call,
+                   " is refused, most likely by a seccomp filter, as container runtimes have "
+                   "it: ",
+                   ErrnoName(error), "; run with a profile that allows io_uring"));
 }
 
 absl::Status Reason(const char* call, int error, const LoopOptions& options) {

@@ -12,8 +12,8 @@
 // Of a process without CAP_IPC_LOCK, the rings and the rings of provided buffers are charged to
 // RLIMIT_MEMLOCK, which bounds all processes of its user together (io_uring/memmap.c,
 // io_create_region(); measured on Linux 6.18; between 5.12 and that function they were not). The
-// buffers, and tables of direct descriptors, are not. What a closed ring had comes back some 30 ms later
-// (measured on 6.18): the kernel takes rings down from a work queue.
+// buffers, and tables of direct descriptors, are not. What a closed ring had comes back some 30 ms
+// later (measured on 6.18): the kernel takes rings down from a work queue.
 namespace io {
 
 // What is charged for one loop with these options, in bytes.

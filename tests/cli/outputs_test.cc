@@ -60,7 +60,7 @@ TEST_F(Outputs, OfAServerThatCanNotSayThatItIsReadyEndIt) {
 TEST_F(Outputs, OfALoadAreSavedThoughItsTextFindsNoRoom) {
   Server server({"--backend", "epoll"});
   const Ended ended = InShell("exec \"$0\" load " + server.port() + " -c 1 -n 1 -b epoll --json " +
-                            In("r.json") + " >/dev/full");
+                              In("r.json") + " >/dev/full");
   EXPECT_EQ(ended.exit_code, 1);
   EXPECT_EQ(Json::parse(ReadAll(In("r.json")))["requests"], 1);
 }

@@ -212,7 +212,8 @@ TEST_F(Report, ShowsALoadWithItsTimeseries) {
   Open(results);
 
   EXPECT_NE(browser_->TextOf("h1").find("requests/s, p99 "), std::string::npos);
-  EXPECT_EQ(browser_->TextOf(".verdicts .badge span:last-child"), load["verdict"]["kind"].get<std::string>());
+  EXPECT_EQ(browser_->TextOf(".verdicts .badge span:last-child"),
+            load["verdict"]["kind"].get<std::string>());
   EXPECT_EQ(browser_->TextOf(".verdicts .sentence"), load["verdict"]["reason"].get<std::string>());
   EXPECT_NE(HoverText().find("service time: "), std::string::npos);
   EXPECT_EQ(browser_->Run("return Chart.getChart(document.querySelectorAll('.chart canvas')[1])"
