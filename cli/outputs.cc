@@ -1,7 +1,6 @@
 #include "cli/outputs.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,25 +16,10 @@ namespace {
 
 int first_failure = 0;  // an errno; standard output is the process's, and so is this
 
-int WriteAll(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = write(fd, text.data(), text.size());
-    if (n >= 0) {
-      text.remove_prefix(static_cast<size_t>(n));
-    } else if (errno == EAGAIN) {  // somebody else made it non-blocking
-      pollfd writable = {.fd = fd, .events = POLLOUT, .revents = 0};
-      if (poll(&writable, 1, -1) < 0 && errno != EINTR) return errno;
-    } else if (errno != EINTR) {
-      return errno;
-    }
-  }
-  return 0;
-}
-
 }  // namespace
 
 int Print(const std::string& command, std::string_view text) {
-  const int error = WriteAll(STDOUT_FILENO, text);
+  const int error = report::WriteAll(STDOUT_FILENO, text);
   if (error == 0 || error == EPIPE || first_failure != 0) return error;
   first_failure = error;
   std::cerr << "ringside" << (command.empty() ? "" : " ") << command

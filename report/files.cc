@@ -65,7 +65,7 @@ absl::Status WriteError(const std::string& path, int error) {
 }
 
 // All of `text`, or an errno; `*done` is how far it came.
-int WriteAll(int fd, std::string_view text, size_t* done) {
+int WriteCounted(int fd, std::string_view text, size_t* done) {
   for (*done = 0; *done < text.size();) {
     const ssize_t n = write(fd, text.data() + *done, text.size() - *done);
     if (n >= 0) {
@@ -80,10 +80,14 @@ int WriteAll(int fd, std::string_view text, size_t* done) {
   return 0;
 }
 
+}  // namespace
+
 int WriteAll(int fd, std::string_view text) {
   size_t done;
-  return WriteAll(fd, text, &done);
+  return WriteCounted(fd, text, &done);
 }
+
+namespace {
 
 // EINVAL, EROFS, ENOTSUP: a pipe or a device, which has nothing to sync.
 int Sync(int fd) {
@@ -324,7 +328,7 @@ int OutputFile::Append(std::string_view text) {
   int error = BeginAppending();
   if (error != 0) return error;
   size_t done = 0;
-  error = WriteAll(fd_, text, &done);
+  error = WriteCounted(fd_, text, &done);
   if (error == 0) {
     appended_ += static_cast<off_t>(text.size());
   } else if (done > 0 && !target_.empty()) {

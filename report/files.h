@@ -67,6 +67,10 @@ class OutputFile {
 // The errors of Open() for a path that can't be written to.
 absl::Status CannotWrite(const std::string& path, int error);
 
+// All of `text` to a descriptor, waiting for room where somebody else made it non-blocking. Returns
+// 0 or the errno of write(2) or poll(2).
+int WriteAll(int fd, std::string_view text);
+
 // An OutputFile that is opened and written at once.
 absl::Status WriteFile(const std::string& path, std::string_view text);
 
